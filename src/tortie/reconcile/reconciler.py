@@ -1,0 +1,142 @@
+"""One table kept equal to what is wanted.
+
+Invariants:
+* Nothing is written before the first `resync`: without a read-back "absent" is a guess.
+* A row that is right is never written; a second `apply` with nothing new writes nothing.
+* A failing row stays pending with its own backoff and its reason; the other rows of the same call are done.
+* Time is an argument; the reconciler has no clock and never sleeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Mapping
+from typing import Generic, NamedTuple, Protocol, TypeVar
+
+from tortie.errors import TortieError
+from tortie.reconcile.backoff import Backoff
+from tortie.reconcile.tracker import DeltaTracker
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Table(Protocol[K, V]):
+    """Rows of one kind in the outside world, of which some are ours.
+
+    `read` returns only rows that a fresh process would recognise as ours; `wanted` names the keys of interest to
+    a table that cannot list what is its own. `put` creates a row, or replaces one that is ours; it never takes
+    over somebody else's. `delete` of what is absent, or not ours, succeeds.
+    `put` and `delete` do what they can and return the failures by key; they raise only when nothing at all can
+    be done, and then the next step is `resync`.
+    """
+
+    def read(self, wanted: Collection[K]) -> Mapping[K, V]: ...
+
+    def put(self, rows: Mapping[K, V]) -> Mapping[K, TortieError]: ...
+
+    def delete(self, keys: Collection[K]) -> Mapping[K, TortieError]: ...
+
+
+class Failure(NamedTuple):
+    """Why a row is still pending, and since when."""
+
+    error: TortieError
+    since: float
+
+
+class Reconciler(Generic[K, V]):
+    """Joins a table to a tracker of what is wanted in it."""
+
+    def __init__(self, name: str, table: Table[K, V]) -> None:
+        self.name = name
+        self.writes = 0  # rows written or deleted since the start: a metric, and how tests see a no-op
+        self.failures: dict[K, Failure] = {}
+        self._table = table
+        self._tracker: DeltaTracker[K, V] = DeltaTracker()
+        self._backoff: Backoff[K] = Backoff()
+        self._read = False
+
+    def want(self, key: K, value: V) -> None:
+        """A changed wish is tried at once, whatever the old one suffered."""
+        if self._tracker.desired(key) != value:
+            self.retry(key)
+        self._tracker.want(key, value)
+
+    def unwant(self, key: K) -> None:
+        self._forget(key)
+        self._tracker.unwant(key)
+
+    def saw(self, key: K, value: V) -> None:
+        self._tracker.saw(key, value)
+        if self._tracker.right(key):
+            self._forget(key)
+
+    def saw_gone(self, key: K) -> None:
+        self._tracker.saw_gone(key)
+        self.retry(key)
+
+    def retry(self, key: K) -> None:
+        """Something changed that may have been the cause of a failure: the row is due at once."""
+        self._backoff.clear(key)
+
+    def right(self, key: K) -> bool:
+        """The row is as it is wanted, as far as was seen."""
+        return self._read and self._tracker.right(key)
+
+    def actual(self, key: K) -> V | None:
+        return self._tracker.actual(key)
+
+    def resync(self) -> None:
+        """Reads the table again; raises what `Table.read` raises, with the old view kept."""
+        self._tracker.replace_actual(self._table.read(self._tracker.wanted))
+        self._read = True
+
+    def apply_puts(self, now: float) -> None:
+        """Creates and replaces what is due."""
+        if not self._read:
+            return
+        rows = {key: value for key, value in self._tracker.puts if self._backoff.due(key, now)}
+        if not rows:
+            return
+        failed = self._table.put(rows)
+        for key, value in rows.items():
+            if not self._note(key, failed.get(key), now):
+                self._tracker.saw(key, value)
+
+    def apply_deletes(self, now: float) -> None:
+        """Deletes what is due."""
+        if not self._read:
+            return
+        keys = [key for key in self._tracker.deletes if self._backoff.due(key, now)]
+        if not keys:
+            return
+        failed = self._table.delete(keys)
+        for key in keys:
+            if not self._note(key, failed.get(key), now):
+                self._tracker.saw_gone(key)
+
+    @property
+    def in_sync(self) -> bool:
+        return self._read and self._tracker.in_sync
+
+    def next_due(self) -> float | None:
+        """When a failed row may be tried again; None when none waits."""
+        return self._backoff.next_due()
+
+    def __len__(self) -> int:
+        """The number of rows wanted."""
+        return len(self._tracker)
+
+    def _note(self, key: K, error: TortieError | None, now: float) -> bool:
+        if error is None:
+            self.writes += 1
+            self._forget(key)
+            return False
+        since = self.failures[key].since if key in self.failures else now
+        self.failures[key] = Failure(error, since)
+        self._backoff.failed(key, now)
+        return True
+
+    def _forget(self, key: K) -> None:
+        self.failures.pop(key, None)
+        self._backoff.clear(key)

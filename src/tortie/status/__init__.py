@@ -1,0 +1,8 @@
+"""What this node is doing, as one immutable value that every reader shares.
+
+The agent replaces the board after each pass; the API, the metrics and the waiting attach calls only read it.
+"""
+
+from tortie.status.board import Board, EndpointReport, EndpointState, Noted
+
+__all__ = ["Board", "EndpointReport", "EndpointState", "Noted"]
