@@ -21,7 +21,16 @@ class CompileBpf(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         for source in sorted(Path(self.root, "src").rglob("*.bpf.c")):
-            target = source.with_suffix(".o")
-            # Debian keeps <asm/types.h> of the build machine below its multi-arch directory.
-            include = f"-I/usr/include/{platform.machine()}-linux-gnu"
-            subprocess.run([*CLANG, include, "-c", str(source), "-o", str(target)], check=True)
+            compile_bpf(source)
+
+
+def compile_bpf(source: Path) -> None:
+    # Debian keeps <asm/types.h> of the build machine below its multi-arch directory.
+    include = f"-I/usr/include/{platform.machine()}-linux-gnu"
+    command = [*CLANG, include, "-c", str(source), "-o", str(source.with_suffix(".o"))]
+    try:
+        subprocess.run(command, check=True)
+    except FileNotFoundError:
+        raise SystemExit(f"{source.name} cannot be compiled: clang is missing (Debian: apt install clang)") from None
+    except subprocess.CalledProcessError:
+        raise SystemExit(f"{source} does not compile, see above") from None

@@ -1,0 +1,1 @@
+"""Intent made real: `l3` routes, the policy backends filter."""

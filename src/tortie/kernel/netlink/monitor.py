@@ -1,0 +1,183 @@
+"""What changes in the kernel, as typed events, from one socket that never dies.
+
+Invariants:
+* One wake-up costs bounded work: `read(limit)` takes at most `limit` messages.
+* When the kernel had to drop events, everything older is thrown away and one `Overflow` comes after it. So
+  the rule for the caller is one line: at `Overflow`, read everything again; events that follow are newer than
+  that.
+* Events tell that something changed at that moment. By the time of reading it may have changed again.
+
+The kernel is silent where a link is set down: its IPv4 routes vanish without an event.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self, TypeAlias
+
+from tortie.kernel.failure import mapped
+from tortie.kernel.netlink import address, link, neighbour, route
+from tortie.kernel.netlink.address import Address
+from tortie.kernel.netlink.link import Link
+from tortie.kernel.netlink.message import REPLACE, Message, parse_messages
+from tortie.kernel.netlink.neighbour import Neighbour
+from tortie.kernel.netlink.route import Route
+from tortie.kernel.netlink.socket import DATAGRAM_BYTES, force_receive_buffer
+
+# include/uapi/linux/rtnetlink.h: RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
+_GROUPS = sum(1 << (group - 1) for group in (1, 3, 5, 7, 9, 11))
+
+# Lost nothing in a burst of 100 000 routes at 270 000 per second (measured). Only what is queued takes
+# memory.
+BUFFER_BYTES = 64 * 1024 * 1024
+
+
+class LinkChanged(NamedTuple):
+    """A link is there, new or changed: also up, down, renamed, carrier."""
+
+    link: Link
+
+
+class LinkGone(NamedTuple):
+    """A link was deleted or went to another network namespace."""
+
+    link: Link
+
+
+class AddressAdded(NamedTuple):
+    """An address is there, new or with other flags."""
+
+    address: Address
+
+
+class AddressDeleted(NamedTuple):
+    address: Address
+
+
+class RouteAdded(NamedTuple):
+    """A route is there. `replaced`: the one of the same key before it is gone without an event of its own."""
+
+    route: Route
+    replaced: bool
+
+
+class RouteDeleted(NamedTuple):
+    route: Route
+
+
+class NeighbourChanged(NamedTuple):
+    """A neighbour entry is there, new or in another state."""
+
+    neighbour: Neighbour
+
+
+class NeighbourDeleted(NamedTuple):
+    neighbour: Neighbour
+
+
+class Overflow(NamedTuple):
+    """Events were lost: read everything again."""
+
+
+Event: TypeAlias = (
+    LinkChanged
+    | LinkGone
+    | AddressAdded
+    | AddressDeleted
+    | RouteAdded
+    | RouteDeleted
+    | NeighbourChanged
+    | NeighbourDeleted
+    | Overflow
+)
+
+
+class Monitor:
+    """The events of the caller's network namespace from now on; `run_in(path, Monitor)` is for another."""
+
+    def __init__(self, buffer_bytes: int = BUFFER_BYTES) -> None:
+        with mapped("open a netlink monitor"):
+            flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+            self._socket = socket.socket(socket.AF_NETLINK, flags, 0)
+            try:
+                force_receive_buffer(self._socket, buffer_bytes)
+                self._socket.bind((0, _GROUPS))
+            except OSError:
+                self._socket.close()
+                raise
+        self._buffer = memoryview(bytearray(DATAGRAM_BYTES))
+        self._losing = False
+
+    def fileno(self) -> int:
+        """Readable when `read` has something."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read(self, limit: int) -> list[Event]:
+        """The next events, at once; empty when there are none. `Overflow` is always the last of a list."""
+        events: list[Event] = []
+        for _ in range(limit):
+            try:
+                length = self._socket.recv_into(self._buffer)
+            except BlockingIOError:
+                if self._losing:
+                    self._losing = False
+                    return [Overflow()]
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    with mapped("read netlink events"):
+                        raise
+                # The kernel reports the loss ahead of what is still queued, which is older than the loss.
+                self._losing = True
+                events = []
+                continue
+            if not self._losing:
+                for message in parse_messages(bytes(self._buffer[:length])):
+                    event = _event(message)
+                    if event is not None:
+                        events.append(event)
+        return events
+
+
+def _event(message: Message) -> Event | None:
+    make = _MAKERS.get(message.type)
+    return make(message) if make is not None else None
+
+
+def _maker(parse: Callable[[Message], object], event: Callable[..., Event]) -> Callable[[Message], Event | None]:
+    def make(message: Message) -> Event | None:
+        value = parse(message)
+        return None if value is None else event(value)
+
+    return make
+
+
+def _route_added(message: Message) -> Event | None:
+    added = route.parse(message)
+    return None if added is None else RouteAdded(added, bool(message.flags & REPLACE))
+
+
+_MAKERS: dict[int, Callable[[Message], Event | None]] = {
+    link.NEW_LINK: _maker(link.parse, LinkChanged),
+    link.DELETE_LINK: _maker(link.parse, LinkGone),
+    address.NEW_ADDRESS: _maker(address.parse, AddressAdded),
+    address.DELETE_ADDRESS: _maker(address.parse, AddressDeleted),
+    route.NEW_ROUTE: _route_added,
+    route.DELETE_ROUTE: _maker(route.parse, RouteDeleted),
+    neighbour.NEW_NEIGHBOUR: _maker(neighbour.parse, NeighbourChanged),
+    neighbour.DELETE_NEIGHBOUR: _maker(neighbour.parse, NeighbourDeleted),
+}

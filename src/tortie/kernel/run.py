@@ -1,0 +1,96 @@
+"""External commands: a time limit, a limit on output, and one error when anything but success came out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shlex
+import signal
+from collections.abc import Sequence
+
+from tortie.errors import TortieError
+
+OUTPUT_BYTES = 1024 * 1024
+
+
+class CommandFailed(TortieError):
+    """A command did not do its work; `status` is its exit code, None if it never ran to its end."""
+
+    def __init__(self, command: Sequence[str], reason: str, status: int | None = None, output: str = "") -> None:
+        self.status = status
+        self.output = output  # standard output, then standard error
+        super().__init__(f"{shlex.join(command)}: {reason}" + (f": {output.strip()}" if output.strip() else ""))
+
+
+async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
+    """Runs the command and returns its standard output.
+
+    It ends with the call in every case, also when the caller is cancelled: the command and what it started in
+    its process group are killed. More output than `OUTPUT_BYTES` is a failure, never cut off silently.
+    """
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise CommandFailed(command, error.strerror or str(error)) from error
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, output, errors = await asyncio.gather(
+                _feed(process, stdin), _collect(process.stdout), _collect(process.stderr)
+            )
+            status = await process.wait()
+    except TimeoutError:
+        raise CommandFailed(command, f"no end after {timeout_s:g} s") from None
+    except _TooMuch:
+        raise CommandFailed(command, f"more than {OUTPUT_BYTES} bytes of output") from None
+    finally:
+        await _end(process)
+    if status:
+        reason = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
+        raise CommandFailed(command, reason, status, output + errors)
+    return output
+
+
+def run_blocking(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
+    """The same for a program without an event loop."""
+    return asyncio.run(run(command, timeout_s, stdin))
+
+
+class _TooMuch(Exception):
+    pass
+
+
+async def _feed(process: asyncio.subprocess.Process, stdin: str) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.write(stdin.encode())
+        await process.stdin.drain()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # it did not care to read everything; its exit status tells whether that matters
+    finally:
+        process.stdin.close()
+
+
+async def _collect(stream: asyncio.StreamReader | None) -> str:
+    assert stream is not None
+    parts: list[bytes] = []
+    left = OUTPUT_BYTES
+    while part := await stream.read(65536):
+        left -= len(part)
+        if left < 0:
+            raise _TooMuch
+        parts.append(part)
+    return b"".join(parts).decode(errors="replace")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    # The group, since a child may hold the pipes open after its parent's death.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()

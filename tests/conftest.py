@@ -1,0 +1,11 @@
+"""What all tests share: how Hypothesis looks for examples."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+# No deadline: on a shared machine a slow example says nothing about the code. CI tries the same examples each time.
+settings.register_profile("tortie", deadline=None, derandomize="CI" in os.environ, print_blob=True)
+settings.load_profile("tortie")

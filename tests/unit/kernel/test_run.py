@@ -1,0 +1,88 @@
+"""External commands."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import sys
+from pathlib import Path
+
+import pytest
+
+from tortie.kernel import run as module
+from tortie.kernel.run import CommandFailed, run, run_blocking
+
+PYTHON = sys.executable
+
+
+def wait_dead(pid: int) -> None:
+    """Returns when the process has ended, fails if it lives on."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        ended, _, _ = select.select([descriptor], [], [], 5)
+    finally:
+        os.close(descriptor)
+    assert ended, f"process {pid} is still running"
+
+
+async def test_returns_standard_output_alone() -> None:
+    assert await run(["sh", "-c", "echo out; echo err >&2"], timeout_s=10) == "out\n"
+
+
+async def test_feeds_standard_input() -> None:
+    assert await run(["cat"], timeout_s=10, stdin="süß") == "süß"
+
+
+async def test_a_command_that_does_not_read_is_no_failure() -> None:
+    assert await run(["true"], timeout_s=10, stdin="x" * 1_000_000) == ""
+
+
+async def test_a_failure_tells_status_and_words() -> None:
+    with pytest.raises(CommandFailed, match=r"^sh -c .*: exit status 3: to out\nto err$") as caught:
+        await run(["sh", "-c", "echo to out; echo to err >&2; exit 3"], timeout_s=10)
+    assert caught.value.status == 3
+    assert caught.value.output == "to out\nto err\n"
+
+
+async def test_a_missing_command_is_the_same_error() -> None:
+    with pytest.raises(CommandFailed, match=r"^/no/such: No such file or directory$") as caught:
+        await run(["/no/such"], timeout_s=10)
+    assert caught.value.status is None
+
+
+async def test_death_by_signal_is_told() -> None:
+    with pytest.raises(CommandFailed, match="killed by signal 15"):
+        await run(["sh", "-c", "kill $$"], timeout_s=10)
+
+
+async def test_late_is_killed_with_its_children(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    with pytest.raises(CommandFailed, match=r"no end after 1 s"):
+        await run(["sh", "-c", f"sleep 100 & echo $! > {file}; wait"], timeout_s=1)
+    wait_dead(int(file.read_text()))
+
+
+async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path) -> None:
+    fifo = tmp_path / "pid"
+    os.mkfifo(fifo)
+    task = asyncio.create_task(run(["sh", "-c", f"echo $$ > {fifo}; exec sleep 100"], timeout_s=100))
+    pid = int(await asyncio.to_thread(fifo.read_text))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    wait_dead(pid)
+
+
+async def test_too_much_output_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "OUTPUT_BYTES", 1000)
+    with pytest.raises(CommandFailed, match="more than 1000 bytes"):
+        await run([PYTHON, "-c", "while True: print('x' * 100)"], timeout_s=10)
+    assert len(await run([PYTHON, "-c", "print('x' * 999)"], timeout_s=10)) == 1000
+
+
+def test_without_an_event_loop() -> None:
+    assert run_blocking(["sh", "-c", "echo $PPID"], timeout_s=10) == f"{os.getpid()}\n"
