@@ -1,0 +1,175 @@
+"""Everything that is wrong with the shape of a document: the slow walk behind the fast decoder.
+
+msgspec stops at the first fault and speaks of Python types. This walk finds every fault - unknown, missing and
+mistyped fields, values out of range - and words each for the user. It follows the same type information, so
+what it finds in order, msgspec can decode.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator, Mapping
+
+import msgspec.inspect as mi
+
+from tortie.errors import Problem
+from tortie.model.names import suggestion
+
+UNKNOWN_FIELD = "unknown field"
+_SHOWN_CHARACTERS = 80
+
+type_info = functools.cache(mi.type_info)
+
+
+def faults(part: object, cls: type, path: str, stored: object = None) -> Iterator[Problem]:
+    """The faults of a part of a document that should be a `cls`, and is found at `path`.
+
+    A field that `cls` does not know is no fault where `stored` has it at the same path: somebody with a newer
+    model wrote it.
+    """
+    return _faults(part, type_info(cls), path, stored)
+
+
+def _faults(value: object, info: mi.Type, path: str, stored: object) -> Iterator[Problem]:
+    match info:
+        case mi.Metadata(type=inner, extra_json_schema=schema):
+            found = _faults(value, inner, path, stored)
+            words = (schema or {}).get("description")
+            yield from (fault._replace(reason=words) if words else fault for fault in found)
+        case mi.UnionType(types=types):
+            yield from _union_faults(value, types, path, stored)
+        case mi.StructType():
+            yield from _struct_faults(value, info, path, stored)
+        case mi.VarTupleType():
+            yield from _list_faults(value, info, path, stored)
+        case mi.DictType(value_type=item):
+            yield from _map_faults(value, item, path)
+        case mi.CustomType(cls=cls):
+            try:
+                cls.from_json(value)  # type: ignore[attr-defined]  # see codec: every class of ours has it
+            except ValueError as error:
+                yield Problem(path, shown(value), str(error))
+        case _:
+            if allowed := _scalar_fault(value, info):
+                yield Problem(path, shown(value), allowed)
+
+
+def _struct_faults(value: object, info: mi.StructType, path: str, stored: object) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield Problem(path, kind_of(value), "must be an object with fields")
+        return
+    kept = stored if isinstance(stored, Mapping) else {}
+    known = {field.encode_name: field for field in info.fields}
+    for name, part in value.items():
+        if name in known:
+            yield from _faults(part, known[name].type, join(path, name), kept.get(name))
+        elif name not in kept:
+            yield Problem(join(path, name), "", UNKNOWN_FIELD + suggestion(name, known))
+    for name, field in known.items():
+        if field.required and name not in value:
+            yield Problem(join(path, name), "", "is required")
+
+
+def _list_faults(value: object, info: mi.VarTupleType, path: str, stored: object) -> Iterator[Problem]:
+    if not isinstance(value, list):
+        yield Problem(path, kind_of(value), "must be a list")
+        return
+    if info.max_length is not None and len(value) > info.max_length:
+        yield Problem(path, f"{len(value)} items", f"must have at most {info.max_length} items")
+    kept = stored if isinstance(stored, list) else []
+    for index, part in enumerate(value):
+        counterpart = kept[index] if index < len(kept) else None
+        yield from _faults(part, info.item_type, f"{path}[{index}]", counterpart)
+
+
+def _map_faults(value: object, item: mi.Type, path: str) -> Iterator[Problem]:
+    if not isinstance(value, Mapping):
+        yield Problem(path, kind_of(value), "must be an object with fields")
+        return
+    for name, part in value.items():
+        yield from _faults(part, item, join(path, name), None)
+
+
+def _union_faults(value: object, types: tuple[mi.Type, ...], path: str, stored: object) -> Iterator[Problem]:
+    attempts = [list(_faults(value, info, path, stored)) for info in types if not isinstance(info, mi.NoneType)]
+    if all(attempts):
+        first = attempts[0]
+        yield from first if len(attempts) == 1 else [_any_of(attempts)]
+
+
+def _any_of(attempts: list[list[Problem]]) -> Problem:
+    reasons = " or ".join(found[0].reason.removeprefix("must be ") for found in attempts)
+    return attempts[0][0]._replace(reason=f"must be {reasons}")
+
+
+def _scalar_fault(value: object, info: mi.Type) -> str:
+    """What is allowed, if the value is not; empty if it is."""
+    match info:
+        case mi.StrType():
+            if not isinstance(value, str):
+                return "must be text; put it in quotes" if isinstance(value, int | float) else "must be text"
+            return _text_fault(value, info)
+        case mi.BoolType():
+            return "" if isinstance(value, bool) else f"must be true or false{_unquoted(value)}"
+        case mi.IntType(ge=lowest, le=highest):
+            fits = type(value) is int and (lowest is None or value >= lowest) and (highest is None or value <= highest)
+            return "" if fits else f"must be a whole number{_range(lowest, highest)}{_unquoted(value)}"
+        case mi.FloatType():
+            return "" if type(value) in (int, float) else "must be a number"
+        case mi.LiteralType(values=values):
+            fits = any(type(value) is type(allowed) and value == allowed for allowed in values)
+            return "" if fits else f"must be one of {', '.join(map(str, values))}"
+        case mi.AnyType():
+            return ""
+    raise NotImplementedError(f"field type {info}")
+
+
+def _text_fault(value: str, info: mi.StrType) -> str:
+    if info.max_length is not None and len(value) > info.max_length:
+        return f"must be at most {info.max_length} characters"
+    if info.pattern is not None and not re.search(info.pattern, value):
+        return f"must match {info.pattern}"
+    return ""
+
+
+def _unquoted(value: object) -> str:
+    return ", without quotes" if isinstance(value, str) and re.fullmatch("-?[0-9]+|true|false", value) else ""
+
+
+def _range(lowest: int | None, highest: int | None) -> str:
+    if lowest is None and highest is None:
+        return ""
+    return f" from {lowest} to {highest}" if highest is not None else f" of at least {lowest}"
+
+
+def join(path: str, name: str) -> str:
+    """The path of a field of the object at `path`."""
+    return f"{path}.{name}" if path else name
+
+
+def shown(value: object) -> str:
+    """A value as an error quotes it: one that is neither object nor list, and not too long."""
+    if isinstance(value, str) and value:
+        return value if len(value) <= _SHOWN_CHARACTERS else value[:_SHOWN_CHARACTERS] + "..."
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value) if isinstance(value, int | float) else kind_of(value)
+
+
+def kind_of(value: object) -> str:
+    """What a value is, without telling it: where an object was wanted it may be a password."""
+    match value:
+        case "":
+            return "an empty text"
+        case str():
+            return "text"
+        case bool():
+            return "true or false"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case Mapping():
+            return "an object"
+    return "null"

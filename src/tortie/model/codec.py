@@ -1,0 +1,38 @@
+"""Field types that a document writes as one text or number: the contract between them and the decoder.
+
+Such a type has three attributes:
+
+    from_json(value)  the typed value; raises ValueError that says what is allowed, ready for the user
+    to_json(value)    its canonical form in a document
+    rewrites          True when a document always gets the canonical form, as Calico's own types do; False when
+                      what somebody wrote stays for as long as it means the same
+
+msgspec calls them through `from_json` for every class that it does not know. It takes only one such class in a
+union, and a standard type such as IPv4Address has no such attributes: there the type checker sees the standard
+types, and msgspec the class that `stand_in` makes for them.
+"""
+
+from __future__ import annotations
+
+from abc import ABCMeta
+from collections.abc import Callable
+from typing import Any
+
+
+def from_json(cls: Any, value: object) -> object:
+    """The typed value of a document's text or number: the `dec_hook` of every decoding."""
+    return cls.from_json(value)
+
+
+def stand_in(
+    name: str,
+    *members: type,
+    read: Callable[[object], Any],
+    write: Callable[[Any], Any] = str,
+    rewrites: bool = False,
+) -> type:
+    """A field type whose values are instances of `members`."""
+    marker = ABCMeta(name, (), {"from_json": staticmethod(read), "to_json": staticmethod(write), "rewrites": rewrites})
+    for member in members:
+        marker.register(member)
+    return marker

@@ -1,0 +1,222 @@
+"""Documents into resources: strictly from a user, tolerantly from the store.
+
+A user's document may hold no field that the model does not know, unless the stored object has it at that path;
+all its faults are reported at once. A stored document may hold unknown fields, which are kept; if it breaks the
+rules of its kind it becomes a `Quarantined`, and no content whatever raises.
+
+What no single field can show is judged by the rules of the kind, as soon as every field of the spec can be read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from tortie.errors import InvalidResource, Problem
+from tortie.model.check import UNKNOWN_FIELD, faults, shown
+from tortie.model.document import ObjectMeta, plain, without_nulls
+from tortie.model.judge import metadata_problems, outer_problems, read
+from tortie.model.kind import Kind
+from tortie.model.kinds import KINDS
+from tortie.model.names import suggestion
+from tortie.model.resource import API_VERSION, Metadata, Quarantined, Resource, ResourceKey
+from tortie.model.schema import convert
+from tortie.model.write import adopted, document_of
+
+DEFAULT_NAMESPACE = "default"
+
+_REVISION = re.compile(r"[0-9]{1,19}")
+_EMPTY: dict[str, Any] = {"metadata": {}, "spec": {}}
+_TOO_DEEP = Problem("", "", "is nested too deeply to be read")
+
+
+def from_store(key: ResourceKey, data: bytes, revision: int = 0) -> Resource[Any] | Quarantined:
+    """The resource that a stored value says, with the defaults of reading; `Quarantined` when it says none."""
+    try:
+        return _from_store(KINDS[key.kind], key, data, revision)
+    except InvalidResource as error:
+        return Quarantined(key=key, problems=error.problems, revision=revision)
+    except RecursionError:
+        return Quarantined(key=key, problems=(_TOO_DEEP,), revision=revision)
+
+
+def from_user(
+    document: Mapping[str, Any], *, stored: Resource[Any] | None = None, namespace: str = DEFAULT_NAMESPACE
+) -> Resource[Any]:
+    """The resource that a user's document says; raises InvalidResource with everything that is wrong.
+
+    With `stored`, the object as it is now, the document is an update: identity, status and unknown fields come
+    from the stored object, labels, annotations and spec from the user. Without it the resource has no uid yet
+    (see `stamped`). `namespace` is that of a namespaced object whose document names none. The revision is the
+    document's resourceVersion, which a writer holds against that of the stored object; 0 when there is none.
+    """
+    kind, body = _body(document)
+    before = stored.document if stored else {}
+    found, problems = _read_metadata(body["metadata"], before.get("metadata"))
+    spec, spec_problems = read(body["spec"], kind.spec, "spec", before.get("spec"))
+    key = _key(kind, found, spec, namespace)
+    uid, creation_timestamp = (stored.metadata.uid, stored.metadata.creation_timestamp) if stored else ("", "")
+    metadata = _metadata(found, key, uid, creation_timestamp)
+
+    problems += outer_problems(kind, body, before)
+    problems += _request_problems(kind, found)
+    reported = {problem.path for problem in problems}
+    problems += [problem for problem in metadata_problems(metadata) if problem.path not in reported]
+    problems += spec_problems
+    if spec is None:
+        raise InvalidResource(_subject(key), tuple(problems))
+
+    base = _updated(kind, body, stored) if stored else body | {"metadata": {}}
+    revision = int(found.resource_version) if _REVISION.fullmatch(found.resource_version) else 0
+    resource = Resource(key=key, metadata=metadata, spec=spec, document=base, revision=revision)
+    resource = kind.on_read(replace(resource, document=document_of(resource)))
+    problems += kind.rules(resource)
+    problems += kind.change_rules(stored, resource) if stored else ()
+    if problems:
+        raise InvalidResource(_subject(key), tuple(problems))
+    return resource
+
+
+def identify(document: Mapping[str, Any], namespace: str = DEFAULT_NAMESPACE) -> ResourceKey:
+    """Which object a user's document is about, to look it up before `from_user`; raises InvalidResource."""
+    kind, body = _body(document)
+    found, _ = _read_metadata(body["metadata"])
+    spec, _ = read(body["spec"], kind.spec, "spec")
+    key = _key(kind, found, spec, namespace)
+    if not key.name:
+        raise InvalidResource(kind.name, (Problem("metadata.name", "", "is required"),))
+    return key
+
+
+def unknown_fields(resource: Resource[Any]) -> tuple[str, ...]:
+    """The paths of what the document holds and this model does not know: kept, without effect, worth a warning."""
+    kind = KINDS[resource.key.kind]
+    body = _EMPTY | without_nulls(resource.document)
+    problems = (
+        *outer_problems(kind, body, {}),
+        *faults(body["metadata"], ObjectMeta, "metadata"),
+        *faults(body["spec"], kind.spec, "spec"),
+    )
+    return tuple(problem.path for problem in problems if problem.reason.startswith(UNKNOWN_FIELD))
+
+
+def _from_store(kind: Kind[Any], key: ResourceKey, data: bytes, revision: int) -> Resource[Any]:
+    try:
+        document = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise InvalidResource(str(key), (Problem("", "", f"is not JSON: {error}"),)) from error
+    try:
+        found = convert(document["metadata"], ObjectMeta)
+        spec = convert(document["spec"], kind.spec)
+    except (msgspec.ValidationError, LookupError, TypeError):
+        found, spec = _slowly(kind, key, document)
+    metadata = _metadata(found, key, found.uid, found.creation_timestamp)
+    resource = Resource(key=key, metadata=metadata, spec=spec, document=document, revision=revision)
+    resource = kind.on_read(resource)
+    problems = (
+        *_identity_problems(key, document, found),
+        *metadata_problems(metadata),
+        *kind.rules(resource),
+    )
+    if problems:
+        raise InvalidResource(str(key), problems)
+    return resource
+
+
+def _slowly(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[ObjectMeta, Any]:
+    """The parts of a document that msgspec refused: fine but for nulls and absent parts, or else all its faults."""
+    if not isinstance(document, dict):
+        problem = Problem("", shown(document), "must be an object with fields")
+        raise InvalidResource(str(key), (problem,))
+    body = _EMPTY | without_nulls(document)
+    metadata, problems = read(body["metadata"], ObjectMeta, "metadata", body["metadata"])
+    spec, spec_problems = read(body["spec"], kind.spec, "spec", body["spec"])
+    if metadata is None or spec is None:
+        raise InvalidResource(str(key), (*problems, *spec_problems))
+    return metadata, spec
+
+
+def _identity_problems(key: ResourceKey, document: Mapping[str, Any], metadata: ObjectMeta) -> Iterator[Problem]:
+    """Whether the document is the object that its key says; Calico's clients find it by the one or the other."""
+    for path, found, expected in (
+        ("kind", document.get("kind"), key.kind),
+        ("apiVersion", document.get("apiVersion"), API_VERSION),
+        ("metadata.name", metadata.name or None, key.name),
+        ("metadata.namespace", metadata.namespace or None, key.namespace),
+    ):
+        if found is not None and found != expected:
+            yield Problem(path, shown(found), f"must be {expected or 'absent'}, as the key says")
+
+
+def _updated(kind: Kind[Any], document: dict[str, Any], stored: Resource[Any]) -> dict[str, Any]:
+    """The stored document with the user's spec, to which the stored spec gives what the model does not know."""
+    spec = adopted(document["spec"], stored.document.get("spec"), kind.spec)
+    return {**stored.document, "spec": spec}
+
+
+def _request_problems(kind: Kind[Any], metadata: ObjectMeta) -> Iterator[Problem]:
+    """What only a user can get wrong in metadata."""
+    if metadata.generate_name:
+        yield Problem("metadata.generateName", metadata.generate_name, "is not supported; give the object a name")
+    if metadata.namespace and not kind.namespaced:
+        reason = f"must be absent: {kind.name} is not a namespaced resource"
+        yield Problem("metadata.namespace", metadata.namespace, reason)
+    if metadata.resource_version and not _REVISION.fullmatch(metadata.resource_version):
+        yield Problem("metadata.resourceVersion", metadata.resource_version, "must be a decimal number in quotes")
+
+
+def _body(document: object) -> tuple[Kind[Any], dict[str, Any]]:
+    """The kind of a user's document, and the document as plain JSON with both its parts."""
+    try:
+        body = plain(document)
+    except RecursionError:
+        raise InvalidResource("document", (_TOO_DEEP,)) from None
+    if not isinstance(body, dict):
+        raise InvalidResource("document", (Problem("", shown(body), "must be an object with fields"),))
+    name, version = (shown(body[field]) if field in body else "" for field in ("kind", "apiVersion"))
+    problems = []
+    if name not in KINDS:
+        reason = f"is not a known kind of resource{suggestion(name, KINDS)}" if name else "is required"
+        problems.append(Problem("kind", name, reason))
+    if version != API_VERSION:
+        problems.append(Problem("apiVersion", version, f"must be {API_VERSION}"))
+    if problems:
+        raise InvalidResource("document", tuple(problems))
+    return KINDS[name], _EMPTY | body
+
+
+def _read_metadata(part: object, stored: object = None) -> tuple[ObjectMeta, list[Problem]]:
+    """The metadata of a user's document and its faults. What cannot be read is left out, but for name and namespace."""
+    metadata, problems = read(part, ObjectMeta, "metadata", stored)
+    if metadata is None:
+        fields = part if isinstance(part, dict) else {}
+        readable = {name: fields[name] for name in ("name", "namespace") if isinstance(fields.get(name), str)}
+        metadata = ObjectMeta(**readable)
+    return metadata, problems
+
+
+def _key(kind: Kind[Any], metadata: ObjectMeta, spec: Any, namespace: str) -> ResourceKey:
+    """The key of a user's object. Its name is empty when neither the document nor its spec gives one."""
+    name = metadata.name
+    if not name and kind.computed_name is not None and spec is not None:
+        name = kind.computed_name(spec)
+    return ResourceKey(kind.name, (metadata.namespace or namespace) if kind.namespaced else "", name)
+
+
+def _metadata(found: ObjectMeta, key: ResourceKey, uid: str, creation_timestamp: str) -> Metadata:
+    return Metadata(
+        name=key.name,
+        namespace=key.namespace,
+        labels=found.labels,
+        annotations=found.annotations,
+        uid=uid,
+        creation_timestamp=creation_timestamp,
+    )
+
+
+def _subject(key: ResourceKey) -> str:
+    return str(key) if key.name else key.kind

@@ -1,0 +1,48 @@
+"""What is wrong with the parts of a document: by the types of its kind, and by the rules that all kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from tortie.errors import Problem
+from tortie.model.check import UNKNOWN_FIELD, faults
+from tortie.model.kind import Kind
+from tortie.model.names import annotation_problems, label_problems, name_fault, suggestion
+from tortie.model.resource import Metadata
+from tortie.model.schema import convert
+
+Value = TypeVar("Value")
+
+
+def read(part: object, cls: type[Value], path: str, stored: object = None) -> tuple[Value | None, list[Problem]]:
+    """The typed value of a part of a document and the part's faults; None when the faults leave no value.
+
+    Unknown fields are faults that leave one, unless `stored` has them too (see `check.faults`).
+    """
+    problems = list(faults(part, cls, path, stored))
+    try:
+        return convert(part, cls), problems
+    except msgspec.ValidationError as error:
+        return None, problems or [Problem(path, "", str(error))]
+
+
+def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Problem]:
+    """The faults of a document outside of `metadata` and `spec`."""
+    known = ["kind", "apiVersion", "metadata", "spec"]
+    if kind.status is not None:
+        known.append("status")
+        yield from faults(document.get("status", {}), kind.status, "status", stored.get("status"))
+    for name in document:
+        if name not in known and name not in stored:
+            yield Problem(name, "", UNKNOWN_FIELD + suggestion(name, known))
+
+
+def metadata_problems(metadata: Metadata) -> Iterator[Problem]:
+    """What is wrong with an object's name, labels and annotations."""
+    if fault := name_fault(metadata.name) if metadata.name else "is required":
+        yield Problem("metadata.name", metadata.name, fault)
+    yield from label_problems(metadata.labels)
+    yield from annotation_problems(metadata.annotations)

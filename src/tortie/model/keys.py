@@ -1,0 +1,65 @@
+"""Keys of the datastore, as text: resources, and the status that agents report.
+
+The layout is Calico's, byte for byte. tortie's own keys lie elsewhere and are none of this module's.
+"""
+
+from __future__ import annotations
+
+from tortie.model.kinds import KINDS
+from tortie.model.resource import ResourceKey
+
+RESOURCES = "/calico/resources/v3/projectcalico.org/"
+
+_BY_PLURAL = {kind.plural: kind for kind in KINDS.values()}
+
+
+def to_path(key: ResourceKey) -> str:
+    """Where a resource is stored. The name is not escaped; a valid one holds no slash."""
+    return kind_prefix(key.kind, key.namespace) + key.name
+
+
+def kind_prefix(kind: str, namespace: str = "") -> str:
+    """The beginning, with its last slash, of the keys of all resources of a kind, or of those in one namespace."""
+    prefix = f"{RESOURCES}{KINDS[kind].plural}/"
+    return f"{prefix}{namespace}/" if namespace else prefix
+
+
+def from_path(path: str) -> ResourceKey | None:
+    """The resource that a key names; None for any other key, of an unknown kind or with parts too few or many."""
+    if not path.startswith(RESOURCES):
+        return None
+    plural, *rest = path.removeprefix(RESOURCES).split("/")
+    kind = _BY_PLURAL.get(plural)
+    if kind is None or len(rest) != (2 if kind.namespaced else 1) or "" in rest:
+        return None
+    return ResourceKey(kind.name, rest[0] if kind.namespaced else "", rest[-1])
+
+
+def agent_status(region: str, host: str) -> str:
+    """That an agent is alive: goes with its lease when the agent does not renew it."""
+    return f"{_host(region, host)}/status"
+
+
+def last_agent_status(region: str, host: str) -> str:
+    """The last agent status of a host, which stays."""
+    return f"{_host(region, host)}/last_reported_status"
+
+
+def endpoint_status(region: str, host: str, orchestrator: str, workload: str, endpoint: str) -> str:
+    """The status of a workload endpoint. `workload` is `<namespace>/<workload>`, as everywhere outside of names."""
+    parts = (_escaped(orchestrator), _escaped(workload), "endpoint", _escaped(endpoint))
+    return endpoint_status_prefix(region, host) + "/".join(parts)
+
+
+def endpoint_status_prefix(region: str, host: str) -> str:
+    """The beginning of the status keys of a host's workload endpoints."""
+    return f"{_host(region, host)}/workload/"
+
+
+def _host(region: str, host: str) -> str:
+    # `region` is FelixConfiguration's openstackRegion.
+    return f"/calico/felix/v2/{f'region-{region}' if region else 'no-region'}/host/{host}"
+
+
+def _escaped(part: str) -> str:
+    return part.replace("%", "%25").replace("/", "%2f")

@@ -1,0 +1,98 @@
+"""What the spec of a kind is made of: the base of its structs, the spelling of its fields, common field types.
+
+A field is `snake_case` here and `camelCase` in documents, with Calico's capitals for abbreviations. Its default
+says what absence means, and decides when it is written:
+
+* a default of None, False, 0, "" or nothing in a list is left out of documents, as Calico leaves it out;
+* any other default is one that Calico's writers put into the object: so it is always written.
+
+A default that nobody writes and each user of the field assumes is None here, with its meaning beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from tortie.model.codec import from_json
+from tortie.model.names import MAX_NAME_LENGTH, SUBDOMAIN, SUBDOMAIN_WORDS
+
+Value = TypeVar("Value")
+
+# Words written in capitals (or as given) anywhere but at the beginning of a name.
+_ABBREVIATIONS = {
+    "as": "AS",
+    "asn": "ASN",
+    "bgp": "BGP",
+    "ca": "CA",
+    "cidr": "CIDR",
+    "cidrs": "CIDRs",
+    "ctlb": "CTLB",
+    "dscp": "DSCP",
+    "dsr": "DSR",
+    "gc": "GC",
+    "gro": "GRO",
+    "guid": "GUID",
+    "icmp": "ICMP",
+    "id": "ID",
+    "ip": "IP",
+    "ipip": "IPIP",
+    "ips": "IPs",
+    "ipv4": "IPv4",
+    "ipv6": "IPv6",
+    "jit": "JIT",
+    "mac": "MAC",
+    "mb": "MB",
+    "mtu": "MTU",
+    "nat": "NAT",
+    "nats": "NATs",
+    "psnat": "PSNAT",
+    "rpf": "RPF",
+    "ttl": "TTL",
+    "vni": "VNI",
+    "vxlan": "VXLAN",
+    "xdp": "XDP",
+}
+
+
+def json_name(field: str) -> str:
+    """`container_id` -> `containerID`; the few fields that Calico spells otherwise name themselves."""
+    first, *rest = field.split("_")
+    return first + "".join(_ABBREVIATIONS.get(word, word.capitalize()) for word in rest)
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=json_name):
+    """Base of every struct in a document."""
+
+
+def any_case(*words: str) -> Meta:
+    """One of the words in capitals or not; empty stands for unset."""
+    return Meta(pattern=rf"^(?i:{'|'.join(words)}|)\Z", description=f"must be one of {', '.join(words)}")
+
+
+# Names of other objects and parts of computed names.
+Name = Annotated[str, Meta(pattern=SUBDOMAIN, max_length=MAX_NAME_LENGTH, description=f"must be {SUBDOMAIN_WORDS}")]
+OptionalName = Annotated[
+    str, Meta(pattern=f"{SUBDOMAIN}|^\\Z", max_length=MAX_NAME_LENGTH, description=f"must be {SUBDOMAIN_WORDS}")
+]
+InterfaceName = Annotated[
+    str,
+    Meta(pattern=r"^[a-zA-Z0-9_.-]{1,15}\Z", description="must be an interface name: 1 to 15 of [a-zA-Z0-9_.-]"),
+]
+InterfaceGlob = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-zA-Z0-9_.*-]{1,15}\Z",
+        description="must be an interface name or pattern: 1 to 15 of [a-zA-Z0-9_.*-]",
+    ),
+]
+PortNumber = Annotated[int, Meta(ge=1, le=65535)]
+RoutePriority = Annotated[int, Meta(ge=1, le=2147483646)]
+LogSeverity = Annotated[str, any_case("Trace", "Debug", "Info", "Warning", "Error", "Fatal")]
+
+
+def convert(document: Any, cls: type[Value]) -> Value:
+    """The typed value of a part of a document; raises msgspec.ValidationError at the first fault."""
+    return msgspec.convert(document, cls, dec_hook=from_json)

@@ -1,0 +1,134 @@
+"""Text of a selector into tokens.
+
+The one rule that needs context: the operator words (`in`, `not in`, `contains`, `starts with`, `ends with`) are
+operators only straight after a label, so that labels named `in` or `contains` stay usable. For the same reason
+`has(`, `all(` and `global(` take no blank before the bracket: with one, `has` is a label.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+MAX_LABEL_LENGTH = 512
+BLANKS = " \t"
+
+
+class SelectorError(ValueError):
+    """The text is not a selector: at `column` (counted from 1) something else was expected."""
+
+    def __init__(self, text: str, column: int, expected: str) -> None:
+        self.text = text
+        self.column = column
+        self.expected = expected
+        rest = text[column - 1 :]
+        found = f"'{rest[:20]}{'...' if len(rest) > 20 else ''}'" if rest else "the end"
+        super().__init__(f"not a selector: expected {expected} at column {column}, found {found}")
+
+
+class T(enum.Enum):
+    """The kinds of token; the value is how the token looks."""
+
+    LABEL = "a label"
+    LITERAL = "a quoted value"
+    HAS = "has(label)"
+    ALL = "all()"
+    GLOBAL = "global()"
+    EQUAL = "=="
+    NOT_EQUAL = "!="
+    IN = "in"
+    NOT_IN = "not in"
+    CONTAINS = "contains"
+    STARTS_WITH = "starts with"
+    ENDS_WITH = "ends with"
+    NOT = "!"
+    AND = "&&"
+    OR = "||"
+    OPEN = "("
+    CLOSE = ")"
+    SET_OPEN = "{"
+    SET_CLOSE = "}"
+    COMMA = ","
+    END = "the end"
+    UNKNOWN = "no token"
+
+
+class Token(NamedTuple):
+    """`value` is the label name or the literal without its quotes, and empty for other kinds."""
+
+    kind: T
+    value: str
+    column: int
+
+
+_TOKEN = re.compile(
+    r"""
+      "(?P<double>[^"]*)" | '(?P<single>[^']*)'
+    | (?P<symbol> == | != | && | \|\| | [!(){},] )
+    | has\( [ \t]* (?P<has>[A-Za-z0-9_./-]+) [ \t]* \)
+    | (?P<all> all\( [ \t]* \) )
+    | (?P<global> global\( [ \t]* \) )
+    | (?P<label>[A-Za-z0-9_./-]+)
+    """,
+    re.VERBOSE,
+)
+
+_OPERATOR = re.compile(
+    r"(?P<NOT_IN>not[ \t]*in)\b|(?P<IN>in)\b|(?P<CONTAINS>contains)\b"
+    r"|(?P<STARTS_WITH>starts[ \t]*with)\b|(?P<ENDS_WITH>ends[ \t]*with)\b"
+)
+
+_FIXED = {"all": T.ALL, "global": T.GLOBAL}
+_VALUED = {"double": T.LITERAL, "single": T.LITERAL, "has": T.HAS, "label": T.LABEL}
+
+
+def tokens(text: str) -> Iterator[Token]:
+    """The tokens in order, up to END or the first UNKNOWN.
+
+    Raises SelectorError where it knows better than the grammar what is wrong: an open quote, half an operator,
+    a label that is too long.
+    """
+    position = 0
+    previous = T.END
+    while True:
+        while position < len(text) and text[position] in BLANKS:
+            position += 1
+        column = position + 1
+        if position == len(text):
+            yield Token(T.END, "", column)
+            return
+        if previous is T.LABEL and (word := _OPERATOR.match(text, position)):
+            token = Token(T[word.lastgroup or ""], "", column)
+            position = word.end()
+        else:
+            match = _TOKEN.match(text, position)
+            if match is None:
+                yield _no_token(text, column)
+                return
+            token = _token(text, match, column)
+            position = match.end()
+        yield token
+        previous = token.kind
+
+
+def _token(text: str, match: re.Match[str], column: int) -> Token:
+    group = match.lastgroup or ""
+    value = match[group]
+    if group == "symbol":
+        return Token(T(value), "", column)
+    if group in _FIXED:
+        return Token(_FIXED[group], "", column)
+    if group in ("has", "label") and len(value) > MAX_LABEL_LENGTH:
+        raise SelectorError(text, column, f"a label of at most {MAX_LABEL_LENGTH} characters")
+    return Token(_VALUED[group], value, column)
+
+
+def _no_token(text: str, column: int) -> Token:
+    character = text[column - 1]
+    if character in "\"'":
+        raise SelectorError(text, column, f"a closing {character}")
+    if character in "=&|":
+        raise SelectorError(text, column, character * 2)
+    return Token(T.UNKNOWN, "", column)

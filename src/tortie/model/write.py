@@ -1,0 +1,153 @@
+"""Typed values back into documents, onto the document they came from.
+
+Two things survive a rewrite: fields that the model does not know, and the spelling of a value that still means
+the same. Fields at their empty default are left out, as Calico leaves them out (see schema).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import msgspec.inspect as mi
+
+from tortie.model.check import type_info
+from tortie.model.codec import from_json
+from tortie.model.resource import API_VERSION, Metadata, Resource
+
+_NONSENSE = object()
+
+# Set by every answer of the store, never written into it.
+_NOT_STORED = {"resourceVersion", "selfLink"}
+
+
+def document_of(resource: Resource[Any]) -> dict[str, Any]:
+    """The document that says what the resource says, made from the one that it holds."""
+    base = resource.document
+    return {
+        "kind": resource.key.kind,
+        "apiVersion": API_VERSION,
+        **base,
+        "metadata": _write_metadata(resource.metadata, base.get("metadata") or {}),
+        "spec": rendered(resource.spec, base.get("spec")),
+    }
+
+
+def _write_metadata(metadata: Metadata, base: Mapping[str, Any]) -> dict[str, Any]:
+    written = {
+        "name": metadata.name,
+        "namespace": metadata.namespace,
+        "uid": metadata.uid,
+        "creationTimestamp": metadata.creation_timestamp,
+        "labels": dict(metadata.labels),
+        "annotations": dict(metadata.annotations),
+    }
+    others = {name: part for name, part in base.items() if name not in written and name not in _NOT_STORED}
+    return {name: part for name, part in written.items() if part} | others
+
+
+def rendered(value: msgspec.Struct, base: object) -> dict[str, Any]:
+    """The document of a struct; `base` is what the struct was read from, in whole or in part, or None."""
+    document = _write(value, type_info(type(value)), base)
+    assert isinstance(document, dict)
+    return document
+
+
+def adopted(document: Any, stored: object, cls: type) -> Any:
+    """A document with the fields of `stored` that `cls` does not know and the document does not mention."""
+    return _adopt(document, stored, type_info(cls))
+
+
+def _write(value: Any, info: mi.Type, base: object) -> Any:
+    match _plain(info):
+        case mi.StructType() as struct:
+            return _write_struct(value, struct, base if isinstance(base, Mapping) else {})
+        case mi.VarTupleType(item_type=item):
+            return _write_list(value, item, base if isinstance(base, list) else [])
+        case mi.DictType():
+            return dict(value)
+        case mi.CustomType(cls=cls):
+            return _write_scalar(value, cls, base)
+    return value
+
+
+def _write_struct(value: Any, info: mi.StructType, base: Mapping[str, Any]) -> dict[str, Any]:
+    document: dict[str, Any] = {}
+    for field in info.fields:
+        part = getattr(value, field.name)
+        if not _left_out(info, field, part):
+            document[field.encode_name] = _write(part, field.type, base.get(field.encode_name))
+    known = {field.encode_name for field in info.fields}
+    return document | {name: part for name, part in base.items() if name not in known}
+
+
+def _left_out(info: mi.StructType, field: mi.Field, value: object) -> bool:
+    if field.required or not info.cls.__struct_config__.omit_defaults:
+        return False
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    is_empty = not default or isinstance(default, msgspec.Struct)
+    return is_empty and type(value) is type(default) and value == default
+
+
+def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list[Any]:
+    """Each value goes onto the element of `base` that means the same: the one at its place, else any."""
+    meanings = [_meaning(part, item) for part in base]
+    document = []
+    for index, value in enumerate(values):
+        place = index if meanings[index : index + 1] == [value] else _position(meanings, value)
+        document.append(_write(value, item, None if place is None else base[place]))
+    return document
+
+
+def _write_scalar(value: Any, cls: Any, base: object) -> Any:
+    keeps = not cls.rewrites and base is not None and _meaning(base, mi.CustomType(cls)) == value
+    return base if keeps else cls.to_json(value)
+
+
+def _meaning(part: object, info: mi.Type) -> object:
+    """The typed value of a part of a document; `_NONSENSE` when it has none."""
+    match _plain(info):
+        case mi.StructType(cls=cls) | mi.CustomType(cls=cls):
+            try:
+                return msgspec.convert(part, cls, dec_hook=from_json)
+            except msgspec.ValidationError:
+                return _NONSENSE
+    return part
+
+
+def _position(meanings: list[object], value: object) -> int | None:
+    return meanings.index(value) if value in meanings else None
+
+
+def _adopt(document: Any, stored: object, info: mi.Type) -> Any:
+    match _plain(info):
+        case mi.StructType(fields=fields) if isinstance(document, Mapping) and isinstance(stored, Mapping):
+            known = {field.encode_name: field.type for field in fields}
+            kept = {name: part for name, part in stored.items() if name not in known}
+            own = {
+                name: _adopt(part, stored.get(name), known[name]) if name in known else part
+                for name, part in document.items()
+            }
+            return kept | own
+        case mi.VarTupleType(item_type=item) if isinstance(document, list) and isinstance(stored, list):
+            return [_adopt(part, _counterpart(part, stored, item), item) for part in document]
+    return document
+
+
+def _counterpart(part: object, stored: list[Any], item: mi.Type) -> object:
+    info = _plain(item)
+    if not isinstance(info, mi.StructType):
+        return None
+    place = _position([_meaning(old, info) for old in stored], _meaning(part, info))
+    return None if place is None else stored[place]
+
+
+def _plain(info: mi.Type) -> mi.Type:
+    """The type without its constraints and without "or None"."""
+    if isinstance(info, mi.Metadata):
+        return _plain(info.type)
+    if isinstance(info, mi.UnionType):
+        present = [kind for kind in info.types if not isinstance(kind, mi.NoneType)]
+        return _plain(present[0]) if len(present) == 1 else mi.AnyType()
+    return info
