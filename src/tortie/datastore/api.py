@@ -1,19 +1,21 @@
 """What every datastore backend promises: five verbs over keys, bytes and revisions.
 
 Revisions are those of etcd: one counter for the whole store, raised by every transaction that writes. A key's
-`revision` is the store's revision when the key was last written. Keys and values are Calico's, byte for byte, so
-moving between backends is a copy.
+`revision` is the store's revision when the key was last written. Keys and values are Calico's, byte for byte,
+so moving between backends is a copy.
 
 Invariants:
-* `watch(prefix, from_revision=r + 1)` after `list(prefix)` answered revision r misses nothing and repeats nothing.
+* `watch(prefix, from_revision=r + 1)` after `list(prefix)` answered revision r misses nothing and repeats
+  nothing.
 * Events arrive in revision order; all events of one transaction arrive in one batch.
-* `Bookmark` raises an idle watcher's revision, so that a compaction does not force it to list again.
+* An empty batch, a bookmark, raises an idle watcher's revision, so that a compaction does not make it list
+  again.
 * A transaction is atomic: all comparisons hold and all writes happen, or nothing does.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
 
@@ -70,7 +72,11 @@ class Delete(NamedTuple):
 
 
 class TxnResult(NamedTuple):
-    """`succeeded` is False when a comparison failed; `found` then holds the compared keys as they are (None: absent)."""
+    """What became of a transaction; `revision` is the store's after it.
+
+    `succeeded` is False when a comparison failed: `found` then holds the compared keys as they are (None:
+    absent), else it is empty.
+    """
 
     succeeded: bool
     revision: int
@@ -78,20 +84,29 @@ class TxnResult(NamedTuple):
 
 
 class Datastore(Protocol):
-    """A connection to one store. All methods raise `Unavailable` when it does not answer; none ever blocks the loop."""
+    """A connection to one store.
+
+    All methods raise `Unavailable` when the store does not answer, and `DatastoreError` when what answers
+    cannot be used (damaged, read-only, of a newer format); a later call tries again. None blocks the loop.
+    """
 
     @property
     def url(self) -> str:
-        """Where this store is, without secrets: every error names it."""
+        """Where this store is, without secrets. Every error names the place."""
 
     async def get(self, key: str) -> Item | None: ...
 
     async def list(self, prefix: str) -> Listing: ...
 
-    def watch(self, prefix: str, from_revision: int) -> AsyncIterator[Batch]:
-        """Yields batches from `from_revision` on, for ever; raises `Compacted` when that history is gone."""
+    def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
+        """Yields batches from `from_revision` on, for ever; raises `Compacted` when that history is gone.
 
-    async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult: ...
+        The first batch comes as soon as the watch stands, empty if nothing has happened since. Close the
+        generator (`contextlib.aclosing`) to end the watch.
+        """
+
+    async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
+        """Writes each key at most once. Raises `NotFound` when the lease of a `Put` has ended."""
 
     async def lease(self, ttl_s: float) -> int:
         """Grants a lease; its keys are deleted `ttl_s` seconds after the grant or the last `keep_alive`."""

@@ -1,0 +1,105 @@
+"""The SQLite backend's coroutines.
+
+Invariants:
+* All SQLite work of a store runs in its one worker thread, and no work there waits for a lock: waiting is
+  done here, on the loop, so a locked file stops neither the loop nor the other requests.
+* A request that meets a lock is tried again for `patience_s`, then it is `Unavailable`; nothing of it was
+  done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from tortie.datastore.api import Batch, Compare, Delete, Item, Listing, Put, TxnResult
+from tortie.datastore.sqlite import rows
+from tortie.datastore.sqlite.bell import Bell
+from tortie.datastore.sqlite.file import Locked, StoreFile, Work
+from tortie.errors import Unavailable
+
+T = TypeVar("T")
+
+PATIENCE_S = 5.0
+FIRST_PAUSE_S = 0.001
+LONGEST_PAUSE_S = 0.05
+
+
+class SqliteDatastore:
+    """A `Datastore` over the file at `path`, for one event loop."""
+
+    def __init__(self, path: Path, *, create: bool = False, patience_s: float = PATIENCE_S) -> None:
+        self._path = path
+        self._patience_s = patience_s
+        self._file = StoreFile(path, create=create)
+        self._bell = Bell(path)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datastore")
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        return f"sqlite://{quote(str(self._path))}"
+
+    async def get(self, key: str) -> Item | None:
+        return await self._read(partial(rows.get, key=key))
+
+    async def list(self, prefix: str) -> Listing:
+        return await self._read(partial(rows.list_prefix, prefix=prefix))
+
+    async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
+        first = True
+        while True:
+            rung = self._bell.next_ring()
+            batch = await self._read(partial(rows.events_since, prefix=prefix, from_revision=from_revision))
+            if first or batch.revision >= from_revision:
+                yield batch
+                first = False
+                from_revision = batch.revision + 1
+            else:
+                await Bell.wait(rung)
+
+    async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
+        return await self._write(partial(rows.commit, compares=compares, writes=writes))
+
+    async def lease(self, ttl_s: float) -> int:
+        return await self._write(lambda db: rows.grant(db, ttl_s, rows.Instant.now()))
+
+    async def keep_alive(self, lease: int) -> None:
+        await self._write(lambda db: rows.keep_alive(db, lease, rows.Instant.now()))
+
+    async def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self._bell.close()
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
+            self._thread.shutdown()
+
+    async def _read(self, work: Work[T]) -> T:
+        return await self._run(partial(self._file.read, work))
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._run(partial(self._file.write, work))
+
+    async def _run(self, job: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + self._patience_s
+        pause_s = FIRST_PAUSE_S
+        while True:
+            if self._closed:
+                raise Unavailable(f"datastore {self._path} was closed by this program")
+            try:
+                return await loop.run_in_executor(self._thread, job)
+            except Locked:
+                if loop.time() > give_up:
+                    break
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        raise Unavailable(
+            f"datastore {self._path} has been locked by another process for {self._patience_s:g} s: "
+            f"`fuser -v {self._path}` shows who has it open"
+        )

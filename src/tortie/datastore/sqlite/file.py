@@ -1,0 +1,204 @@
+"""One SQLite file as a connection that mends itself: opened on demand, closed after a failure, opened again.
+
+Invariants:
+* Everything here runs in one thread, the backend's worker, and nothing waits for a lock: `Locked` says that the
+  work is to be tried again.
+* The file that was opened first is the store. It is not made anew when it is gone: an empty store in the place
+  of the real one would read as "everything was deleted". Another file in its place is refused: SQLite would
+  apply to it the write-ahead log that the old one left there.
+* The database file is never opened except by SQLite: closing any descriptor of it drops this process's POSIX
+  locks (fcntl(2), "How To Corrupt An SQLite Database File" 2.2). A process that forks must not use the child's
+  copy.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import quote
+
+from tortie.datastore.sqlite import rows, schema
+from tortie.datastore.sqlite.bell import ring
+from tortie.errors import DatastoreError, Unavailable
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+DIRECTORY_MODE = 0o750
+FILE_MODE = 0o640  # the group reads; writing is for the owner, as changes are on the agent's socket
+
+
+class Locked(Exception):
+    """Another process holds the lock that this work needs."""
+
+
+class StoreFile:
+    """The file at `path`; with `create` the first use makes it, and its directory, if they are missing."""
+
+    def __init__(self, path: Path, *, create: bool) -> None:
+        self.path = path
+        self._create = create
+        self._db: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None  # of the file opened first
+        self._writable = False
+
+    def read(self, work: Work[T]) -> T:
+        """Runs `work` on one consistent state of the store."""
+        with self._failures_explained():
+            if self._lease_due():
+                # Reading does not depend on it, and whoever writes next ends the leases in our place.
+                with contextlib.suppress(Locked, DatastoreError):
+                    self.write(lambda _: None)
+            db = self._connection()
+            with _transaction(db, "deferred"):
+                return work(db)
+
+    def write(self, work: Work[T]) -> T:
+        """Runs `work` as one transaction, after ending the leases that are due, and wakes the watchers."""
+        with self._failures_explained():
+            db = self._connection()
+            if not self._writable:
+                raise DatastoreError(
+                    f"datastore {self.path} is read-only for user {_user()}: run this as its owner, {self._owner()}"
+                )
+            with _transaction(db, "immediate"):
+                before = rows.current_revision(db)
+                rows.end_due_leases(db, rows.Instant.now())
+                result = work(db)
+                changed = rows.current_revision(db) != before
+            if changed:
+                ring(self.path)
+            return result
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _lease_due(self) -> bool:
+        return rows.any_lease_due(self._connection(), rows.Instant.now()) and self._writable
+
+    def _connection(self) -> sqlite3.Connection:
+        found = self._find()
+        inode = (found.st_dev, found.st_ino)
+        if self._inode not in (None, inode):
+            raise Unavailable(
+                f"datastore {self.path} was replaced while in use: stop what uses it, remove its -wal and -shm "
+                "files, put the right file in its place, and start again"
+            )
+        if self._db is None:
+            self._db = self._open()
+            self._inode = inode
+            self._create = False
+        return self._db
+
+    def _find(self) -> os.stat_result:
+        try:
+            if self._create:
+                self._make()
+            found = self.path.stat()
+        except FileNotFoundError:
+            missing = self.path if self.path.parent.is_dir() else self.path.parent
+            raise Unavailable(
+                f"datastore {self.path}: {missing} does not exist; is the path right, and has the agent been started?"
+            ) from None
+        except OSError as error:
+            raise Unavailable(f"datastore {self.path} cannot be used by user {_user()}: {error.strerror}") from error
+        if not stat.S_ISREG(found.st_mode):
+            raise Unavailable(f"datastore {self.path} is not a file")
+        return found
+
+    def _make(self) -> None:
+        if not self.path.parent.exists():
+            self.path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        # mknod, not open: there is no descriptor whose closing could drop a lock (see above).
+        with contextlib.suppress(FileExistsError):
+            os.mknod(self.path, stat.S_IFREG | FILE_MODE)
+
+    def _open(self) -> sqlite3.Connection:
+        if not os.access(self.path, os.R_OK, effective_ids=True):
+            raise Unavailable(
+                f"datastore {self.path} is not readable for user {_user()}: run this as its owner, {self._owner()}"
+            )
+        self._writable = os.access(self.path, os.W_OK, effective_ids=True)
+        uri = f"file:{quote(str(self.path))}?mode={'rw' if self._writable else 'ro'}"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
+        try:
+            # Survives the death of any process; a power cut may take the last commits, never consistency.
+            db.execute("pragma synchronous = normal")
+            schema.prepare(db, self.path, writable=self._writable)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    @contextlib.contextmanager
+    def _failures_explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            extended_code = getattr(error, "sqlite_errorcode", None)
+            if extended_code is None:  # not from SQLite itself: we used it wrongly
+                raise
+            code = extended_code & 0xFF
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise Locked from None
+            self.close()
+            if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+                self._inode = None  # whatever is put in its place will be better
+            raise self._explain(error, code) from error
+
+    def _explain(self, error: sqlite3.DatabaseError, code: int) -> DatastoreError:
+        match code:
+            case sqlite3.SQLITE_FULL:
+                return Unavailable(f"datastore {self.path}: the disk is full, nothing was written: free some space")
+            case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+                return DatastoreError(
+                    f"datastore {self.path} is damaged ({error}): move it and its -wal and -shm files away, "
+                    "and put a backup in its place"
+                )
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if not self._writable:
+                # The first to open a write-ahead log must be able to write its index (sqlite.org/wal.html).
+                return Unavailable(
+                    f"datastore {self.path}: user {_user()} may only read it, which works while the agent has "
+                    f"it open: start the agent, or run this as the owner, {self._owner()}"
+                )
+            case sqlite3.SQLITE_READONLY:
+                return DatastoreError(f"datastore {self.path} is read-only: {error}")
+            case sqlite3.SQLITE_CANTOPEN:
+                return Unavailable(
+                    f"datastore {self.path}: its -wal and -shm files cannot be made or opened in {self.path.parent}"
+                )
+            case _:
+                return Unavailable(f"datastore {self.path} failed: {error}")
+
+    def _owner(self) -> str:
+        try:
+            return self.path.owner()
+        except (KeyError, OSError):
+            return "unknown"
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
+    db.execute(f"begin {kind}")
+    try:
+        yield
+        db.execute("commit")
+    except BaseException:
+        if db.in_transaction:  # some errors, a full disk among them, roll back by themselves
+            db.execute("rollback")
+        raise
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,310 @@
+"""What every backend promises in `tortie.datastore.api`, run against each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.unit.datastore.backends import Backend
+from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Put
+from tortie.errors import Compacted, NotFound
+
+
+async def put(store: Datastore, key: str, value: bytes = b"v") -> int:
+    """The revision of an unconditional write."""
+    return (await store.txn([], [Put(key, value)])).revision
+
+
+async def take(watch: AsyncGenerator[Batch, None], through: int) -> list[Event]:
+    """Closes the watch after all events up to and including revision `through` came."""
+    events: list[Event] = []
+    async with asyncio.timeout(5), aclosing(watch):
+        async for batch in watch:
+            assert all(event.revision <= batch.revision for event in batch.events)
+            events += batch.events
+            if batch.revision >= through:
+                return events
+    raise AssertionError("a watch ended by itself")
+
+
+class TestReading:
+    async def test_absent_key(self, store: Datastore) -> None:
+        assert await store.get("/a") is None
+
+    async def test_item_has_value_and_both_revisions(self, store: Datastore) -> None:
+        created = await put(store, "/a", b"1")
+        modified = await put(store, "/a", b"\0\xff")
+        assert await store.get("/a") == Item("/a", b"\0\xff", modified, created)
+
+    async def test_key_made_again_has_a_new_creation_revision(self, store: Datastore) -> None:
+        await put(store, "/a")
+        await store.txn([], [Delete("/a")])
+        again = await put(store, "/a")
+        assert await store.get("/a") == Item("/a", b"v", again, again)
+
+    async def test_list_takes_the_prefix_literally_and_orders_by_bytes(self, store: Datastore) -> None:
+        keys = ["/p/b", "/p/a", "/p/é", "/p/Z", "/p/_", "/p/%", "/p", "/q/a", "/p0", "/p/a/b", "/p/\U0001d4b3"]
+        last = 0
+        for key in keys:
+            last = await put(store, key)
+        listing = await store.list("/p/")
+        assert [item.key for item in listing.items] == sorted(
+            (key for key in keys if key.startswith("/p/")), key=str.encode
+        )
+        assert listing.revision == last
+
+    async def test_empty_store(self, store: Datastore) -> None:
+        listing = await store.list("")
+        assert listing.items == []
+        assert listing.revision > 0
+
+    async def test_another_connection_sees_it_at_once(self, store_pair: tuple[Datastore, Datastore]) -> None:
+        here, there = store_pair
+        await put(here, "/a", b"1")
+        item = await there.get("/a")
+        assert item is not None
+        assert item.value == b"1"
+
+
+class TestTransactions:
+    async def test_create_only_if_absent(self, store: Datastore) -> None:
+        first = await store.txn([Compare("/a", 0)], [Put("/a", b"1")])
+        assert first.succeeded
+        second = await store.txn([Compare("/a", 0)], [Put("/a", b"2")])
+        assert second == (False, first.revision, (Item("/a", b"1", first.revision, first.revision),))
+
+    async def test_update_only_if_unchanged(self, store: Datastore) -> None:
+        old = await put(store, "/a", b"1")
+        new = await put(store, "/a", b"2")
+        assert not (await store.txn([Compare("/a", old)], [Put("/a", b"3")])).succeeded
+        assert (await store.txn([Compare("/a", new)], [Put("/a", b"3")])).succeeded
+
+    async def test_compare_with_an_absent_key(self, store: Datastore) -> None:
+        revision = await put(store, "/b")
+        result = await store.txn([Compare("/a", 5), Compare("/b", revision)], [Put("/c", b"")])
+        assert not result.succeeded
+        assert result.found == (None, Item("/b", b"v", revision, revision))
+
+    async def test_all_or_nothing(self, store: Datastore) -> None:
+        revision = await put(store, "/a", b"1")
+        writes = [Put("/a", b"2"), Put("/b", b"2")]
+        assert not (await store.txn([Compare("/a", revision), Compare("/b", 7)], writes)).succeeded
+        assert [item.value for item in (await store.list("/")).items] == [b"1"]
+
+    async def test_one_revision_for_the_whole_transaction(self, store: Datastore) -> None:
+        before = await put(store, "/gone")
+        result = await store.txn([], [Put("/a", b""), Delete("/gone"), Put("/b", b"")])
+        assert result == (True, before + 1, ())
+        listing = await store.list("/")
+        assert [(item.key, item.revision) for item in listing.items] == [("/a", before + 1), ("/b", before + 1)]
+        events = await take(store.watch("/", before + 1), before + 1)
+        assert sorted(events) == [
+            ("/a", b"", before + 1),
+            ("/b", b"", before + 1),
+            ("/gone", None, before + 1),
+        ]
+
+    async def test_deleting_what_is_absent_succeeds_and_is_no_event(self, store: Datastore) -> None:
+        before = await put(store, "/a")
+        assert await store.txn([], [Delete("/b")]) == (True, before, ())
+        assert (await store.list("")).revision == before
+
+    async def test_comparing_alone_writes_nothing(self, store: Datastore) -> None:
+        before = await put(store, "/a")
+        assert await store.txn([Compare("/a", before)], []) == (True, before, ())
+
+    async def test_concurrent_writers_of_one_key_take_turns(self, store_pair: tuple[Datastore, Datastore]) -> None:
+        async def count(store: Datastore) -> None:
+            done = 0
+            while done < 25:
+                item = await store.get("/n")
+                value = int(item.value) if item else 0
+                compare = Compare("/n", item.revision if item else 0)
+                done += (await store.txn([compare], [Put("/n", str(value + 1).encode())])).succeeded
+
+        await asyncio.gather(*(count(store) for store in store_pair * 2))
+        item = await store_pair[0].get("/n")
+        assert item is not None
+        assert item.value == b"100"
+
+
+class TestWatching:
+    async def test_from_the_past(self, store: Datastore) -> None:
+        start = (await store.list("")).revision
+        first = await put(store, "/p/a", b"1")
+        await put(store, "/q/a")
+        last = (await store.txn([], [Delete("/p/a")])).revision
+        assert await take(store.watch("/p/", start + 1), last) == [("/p/a", b"1", first), ("/p/a", None, last)]
+
+    async def test_stands_at_once_also_without_news(self, store: Datastore) -> None:
+        revision = await put(store, "/a")
+        async with asyncio.timeout(5), aclosing(store.watch("/", revision + 1)) as watch:
+            assert await anext(watch) == Batch((), revision)
+
+    async def test_live_from_another_connection(self, store_pair: tuple[Datastore, Datastore]) -> None:
+        here, there = store_pair
+        start = (await here.list("")).revision
+        async with asyncio.timeout(5), aclosing(here.watch("/p/", start + 1)) as watch:
+            assert await anext(watch) == Batch((), start)
+            revision = await put(there, "/p/a", b"1")
+            assert await anext(watch) == Batch((Event("/p/a", b"1", revision),), revision)
+
+    async def test_an_idle_watch_is_carried_along_by_bookmarks(self, store: Datastore) -> None:
+        start = (await store.list("")).revision
+        async with asyncio.timeout(5), aclosing(store.watch("/p/", start + 1)) as watch:
+            await anext(watch)
+            revision = await put(store, "/q/a")
+            assert await anext(watch) == Batch((), revision)
+
+    async def test_many_watches_at_once(self, store: Datastore) -> None:
+        start = (await store.list("")).revision
+        watches = [asyncio.create_task(take(store.watch(f"/{n}/", start + 1), start + 10)) for n in range(10)]
+        for n in range(10):
+            await put(store, f"/{n}/x")
+        assert await asyncio.gather(*watches) == [[(f"/{n}/x", b"v", start + 1 + n)] for n in range(10)]
+
+    async def test_compacted_history(self, backend: Backend, store: Datastore) -> None:
+        first = await put(store, "/a", b"1")
+        second = await put(store, "/a", b"2")
+        backend.compact(second)
+        third = await put(store, "/a", b"3")
+        with pytest.raises(Compacted) as caught:
+            await take(store.watch("/", first), third)
+        assert first < caught.value.revision <= third
+        assert await take(store.watch("/", third), third) == [("/a", b"3", third)]
+        assert (await store.list("/")).items == [("/a", b"3", third, first)]
+
+    async def test_history_at_the_edge_is_there_or_refused(self, backend: Backend, store: Datastore) -> None:
+        await put(store, "/a", b"1")
+        edge = await put(store, "/a", b"2")
+        backend.compact(edge)
+        with suppress(Compacted):
+            assert await take(store.watch("/", edge), edge) == [("/a", b"2", edge)]
+
+    async def test_a_watch_that_is_up_to_date_outlives_compaction(self, backend: Backend, store: Datastore) -> None:
+        start = await put(store, "/q/a")
+        async with asyncio.timeout(5), aclosing(store.watch("/p/", start + 1)) as watch:
+            await anext(watch)
+            bookmark = await put(store, "/q/a")
+            assert await anext(watch) == Batch((), bookmark)
+            backend.compact(bookmark)
+            revision = await put(store, "/p/a")
+            assert await anext(watch) == Batch((Event("/p/a", b"v", revision),), revision)
+
+
+class TestLeases:
+    TTL_S = 0.3
+
+    async def test_keys_go_when_the_lease_ends(self, store_pair: tuple[Datastore, Datastore]) -> None:
+        here, there = store_pair
+        lease = await here.lease(self.TTL_S)
+        written = (await here.txn([], [Put("/l/a", b"", lease), Put("/l/b", b"", lease), Put("/l/c", b"")])).revision
+        events = await take(there.watch("/l/", written + 1), written + 1)
+        assert sorted(events) == [("/l/a", None, written + 1), ("/l/b", None, written + 1)]
+        assert [item.key for item in (await here.list("/l/")).items] == ["/l/c"]
+
+    async def test_keep_alive_keeps(self, store: Datastore) -> None:
+        ttl_s = 1.0  # long enough for a busy machine to come back in time
+        lease = await store.lease(ttl_s)
+        await store.txn([], [Put("/a", b"", lease)])
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 1.3 * ttl_s
+        while loop.time() < end:
+            await store.keep_alive(lease)
+            assert await store.get("/a") is not None
+            await asyncio.sleep(ttl_s / 10)
+        await self.ended(store, "/a")
+        with pytest.raises(NotFound):
+            await store.keep_alive(lease)
+
+    async def test_a_write_without_the_lease_frees_the_key(self, store: Datastore) -> None:
+        lease = await store.lease(self.TTL_S)
+        await store.txn([], [Put("/a", b"", lease), Put("/b", b"", lease)])
+        await store.txn([], [Put("/a", b"")])
+        await self.ended(store, "/b")
+        assert await store.get("/a") is not None
+
+    async def test_a_write_moves_the_key_to_another_lease(self, store: Datastore) -> None:
+        short, long = await store.lease(self.TTL_S), await store.lease(60)
+        await store.txn([], [Put("/a", b"", short), Put("/b", b"", short)])
+        await store.txn([], [Put("/a", b"", long)])
+        await self.ended(store, "/b")
+        assert await store.get("/a") is not None
+
+    async def test_an_ended_lease_takes_no_key(self, store: Datastore) -> None:
+        lease = await store.lease(self.TTL_S)
+        await store.txn([], [Put("/a", b"", lease)])
+        await self.ended(store, "/a")
+        with pytest.raises(NotFound):
+            await store.txn([], [Put("/b", b""), Put("/a", b"", lease)])
+        assert (await store.list("/")).items == []
+
+    @staticmethod
+    async def ended(store: Datastore, key: str) -> None:
+        async with asyncio.timeout(5):
+            while await store.get(key):  # noqa: ASYNC110 (nobody but the clock ends a lease)
+                await asyncio.sleep(0.02)
+
+
+KEYS = st.sampled_from(["/a", "/a/b", "/a/c", "/b", "/b/c"])
+VALUES = st.binary(max_size=3)
+WRITES = st.one_of(st.builds(Put, KEYS, VALUES, st.just(0)), st.builds(Delete, KEYS))
+# The second element: does a comparison name the true revision (of each key in the first), or a wrong one?
+STEPS = st.tuples(
+    st.lists(st.tuples(KEYS, st.booleans()), max_size=2),
+    st.lists(WRITES, max_size=3, unique_by=lambda write: write.key),
+)
+Steps = list[tuple[list[tuple[str, bool]], list[Put | Delete]]]
+
+
+class TestAgainstAModel:
+    """Any sequence of transactions, compared with a dict and a list of events."""
+
+    @given(steps=st.lists(STEPS, max_size=12), prefix=st.sampled_from(["", "/", "/a", "/a/", "/c"]))
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],  # each example starts from what it finds
+    )
+    async def test_sequence(self, store: Datastore, steps: Steps, prefix: str) -> None:
+        listing = await store.list("")
+        await store.txn([], [Delete(item.key) for item in listing.items])
+        start = revision = (await store.list("")).revision
+        model: dict[str, Item] = {}
+        history: list[Event] = []
+        for conditions, writes in steps:
+            actual = {key: model[key].revision if key in model else 0 for key, _ in conditions}
+            compares = [Compare(key, actual[key] if true else actual[key] + 1) for key, true in conditions]
+            result = await store.txn(compares, writes)
+            assert result.succeeded == all(true for _, true in conditions)
+            if result.succeeded:
+                events = list(self.effects(model, writes, revision + 1))
+                revision += bool(events)
+                history += events
+            else:
+                assert result.found == tuple(model.get(key) for key, _ in conditions)
+            assert result.revision == revision
+        assert await store.list(prefix) == (
+            [model[key] for key in sorted(model) if key.startswith(prefix)],
+            revision,
+        )
+        for key in ("/a", "/b"):
+            assert await store.get(key) == model.get(key)
+        expected = [event for event in history if event.key.startswith(prefix)]
+        assert await take(store.watch(prefix, start + 1), revision) == expected
+
+    @staticmethod
+    def effects(model: dict[str, Item], writes: list[Put | Delete], revision: int) -> Iterator[Event]:
+        """Applies the writes to the model and yields the events they must cause."""
+        for write in writes:
+            old = model.pop(write.key, None)
+            if isinstance(write, Put):
+                model[write.key] = Item(write.key, write.value, revision, old.created if old else revision)
+                yield Event(write.key, write.value, revision)
+            elif old:
+                yield Event(write.key, None, revision)
