@@ -13,6 +13,9 @@ import msgspec
 from tortie.model.resource import ResourceKey
 
 
+EndpointKey = ResourceKey
+
+
 class LocalEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A workload endpoint of this node.
 
@@ -21,7 +24,7 @@ class LocalEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     still listed, since its interface is governed and its status reported.
     """
 
-    key: ResourceKey
+    key: EndpointKey
     interface: str
     mac: str  # lower case, colons; empty when the store does not say
     addresses: tuple[IPv4Address | IPv6Address, ...]

@@ -1,0 +1,1 @@
+"""Cluster facts in, this node's intent out: incremental, order independent, pure."""

@@ -1,0 +1,98 @@
+"""Every update of the cluster goes in here, and what it changes for this node comes out.
+
+Invariants:
+* The intent depends on the objects present, never on the order or the number of the updates that led there.
+* A quarantined object counts as absent and is listed with its reasons; the others are not touched by it.
+* Nothing is computed that no changed object feeds into.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortie.calc.bgp import compute_bgp
+from tortie.calc.endpoints import Address, EndpointCalculator
+from tortie.calc.settings import compute_settings
+from tortie.errors import Problem
+from tortie.intent.bgp import BgpIntent
+from tortie.intent.settings import Settings
+from tortie.intent.state import Changes
+from tortie.model.resource import Quarantined, Resource, ResourceKey
+
+# The kinds, beside endpoints, that feed into anything.
+_BGP_KINDS = frozenset({"Node", "BGPPeer", "BGPConfiguration", "IPPool"})
+_SETTINGS_KINDS = frozenset({"FelixConfiguration"})
+
+
+class Graph:
+    """The calculation of one node."""
+
+    def __init__(self, node: str) -> None:
+        self._node = node
+        self._endpoints = EndpointCalculator(node)
+        self._objects: dict[str, dict[ResourceKey, Resource[Any]]] = {kind: {} for kind in _BGP_KINDS | _SETTINGS_KINDS}
+        self._quarantined: dict[ResourceKey, tuple[Problem, ...]] = {}
+        self._dirty = set(_BGP_KINDS)
+        self._dirty_quarantine = False
+        self._bgp: BgpIntent | None = None
+        self._settings = Settings()
+
+    def update(self, key: ResourceKey, value: Resource[Any] | Quarantined | None) -> None:
+        """Takes one object as it is now; None: it is deleted."""
+        self._dirty_quarantine |= self._quarantined.pop(key, None) is not None
+        if isinstance(value, Quarantined):
+            self._quarantined[key] = value.problems
+            self._dirty_quarantine = True
+            value = None
+        if key.kind == "WorkloadEndpoint":
+            self._endpoints.update(key, value)
+        elif key.kind in self._objects:
+            objects = self._objects[key.kind]
+            if value is None:
+                objects.pop(key, None)
+            else:
+                objects[key] = value
+            self._dirty.add(key.kind)
+
+    def holder(self, address: Address) -> ResourceKey | None:
+        """The endpoint that holds an address, on any node."""
+        return self._endpoints.holder(address)
+
+    def flush(self) -> Changes:
+        """What the updates since the last flush change for this node."""
+        settings = self._flush_settings()
+        changes = Changes(
+            endpoints=self._endpoints.flush(),
+            bgp=self._flush_bgp(prefixes_changed=settings is not None),
+            settings=settings,
+            quarantined=dict(self._quarantined) if self._dirty_quarantine else None,
+        )
+        self._dirty.clear()
+        self._dirty_quarantine = False
+        return changes
+
+    def _flush_bgp(self, prefixes_changed: bool) -> BgpIntent | None:
+        if not (self._dirty & _BGP_KINDS or prefixes_changed):
+            return None
+        bgp = compute_bgp(
+            self._node,
+            nodes=self._objects["Node"].values(),
+            peers=self._objects["BGPPeer"].values(),
+            configurations=self._objects["BGPConfiguration"].values(),
+            pools=self._objects["IPPool"].values(),
+            interface_prefixes=self._settings.interface_prefixes,
+        )
+        if bgp == self._bgp:
+            return None
+        self._bgp = bgp
+        return bgp
+
+    def _flush_settings(self) -> Settings | None:
+        if not self._dirty & _SETTINGS_KINDS:
+            return None
+        configurations = {key.name: value for key, value in self._objects["FelixConfiguration"].items()}
+        settings = compute_settings(self._node, configurations)
+        if settings == self._settings:
+            return None
+        self._settings = settings
+        return settings
