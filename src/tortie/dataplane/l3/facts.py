@@ -1,0 +1,223 @@
+"""What the kernel holds, as far as routing workloads needs it: links, the host's addresses, router advertisements.
+
+Fed by a full read (`resync`) and then by events; an event's meaning for the rows comes out as a `Change`.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
+from tortie.dataplane.l3.held import HeldAddresses
+from tortie.dataplane.l3.render import route_metric
+from tortie.dataplane.l3.rows import AddressKey, Kind, NeighbourKey, RouteKey, RouteTarget, RowKey
+from tortie.kernel.netlink import address, link, route
+from tortie.kernel.netlink.address import Address
+from tortie.kernel.netlink.link import Link
+from tortie.kernel.netlink.monitor import (
+    AddressAdded,
+    AddressDeleted,
+    Event,
+    LinkChanged,
+    LinkGone,
+    NeighbourChanged,
+    NeighbourDeleted,
+    RouteAdded,
+    RouteDeleted,
+)
+from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
+from tortie.kernel.netlink.route import SCOPE_HOST, TABLE_MAIN, Route
+from tortie.kernel.netlink.socket import NetlinkSocket
+
+# include/uapi/linux/rtnetlink.h: who made a route
+PROTOCOL_RA = 9
+
+
+class Change(NamedTuple):
+    """What one event means."""
+
+    links: tuple[str, ...] = ()  # interfaces by name, whose rows must be rendered again
+    lost: tuple[tuple[str, Kind], ...] = ()  # interface and table whose rows vanished without an event for each
+    rows: tuple[tuple[RowKey, Any], ...] = ()  # rows of ours as they are now, None: not there
+    freed: tuple[RowKey, ...] = ()  # something foreign came or went where a row of ours belongs
+    host: bool = False  # the host's own rows must be rendered again
+
+
+_NOTHING = Change()
+
+# Rows that go with their link; the responder's maps are ours to clean.
+_ON_THE_LINK = (Kind.SYSCTL, Kind.MAC, Kind.ADDRESS, Kind.FILTER, Kind.NEIGHBOUR, Kind.ROUTE)
+
+
+class Facts:
+    """The kernel's links and the host's addresses; `ipv6` says whether this kernel runs IPv6 at all."""
+
+    def __init__(self, sock: NetlinkSocket, ipv6: bool) -> None:
+        self.ipv6 = ipv6
+        self.held = HeldAddresses()
+        self.ra_uplinks: set[int] = set()  # interfaces whose IPv6 default route came by router advertisement
+        self._socket = sock
+        self._links: dict[int, Link] = {}
+        self._index_of: dict[str, int] = {}
+        self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
+        self._unfit: dict[int, str] = {}  # the judgement on an interface; empty: fit, for as long as it lives
+
+    def link(self, name: str) -> Link | None:
+        return self._links.get(self._index_of.get(name, 0))
+
+    def name(self, ifindex: int) -> str:
+        known = self._links.get(ifindex)
+        return known.name if known is not None else f"interface {ifindex}"
+
+    def names(self) -> Iterable[str]:
+        return self._index_of.keys()
+
+    def unfit(self, candidate: Link) -> str:
+        """Why the interface is not a workload's; empty when it is, or is governed already.
+
+        A fit interface is not judged again: a foreign address or master that comes later is the operator's doing,
+        and must not cut off a workload. An unfit one is, when something about it changed.
+        """
+        if candidate.ifindex not in self._unfit:
+            self._unfit[candidate.ifindex] = "" if self._governed(candidate) else self._judge(candidate)
+        return self._unfit[candidate.ifindex]
+
+    def resync(self) -> None:
+        """Reads everything again; raises KernelError with the old facts kept."""
+        links, addresses = link.dump(self._socket), address.dump(self._socket)
+        advertised: list[Route] = []
+        if self.ipv6:
+            advertised = route.dump(self._socket, socket.AF_INET6, protocol=PROTOCOL_RA)
+        self._links = {known.ifindex: known for known in links}
+        self._index_of = {known.name: known.ifindex for known in links}
+        self._unfit = {ifindex: "" for ifindex, why in self._unfit.items() if not why and ifindex in self._links}
+        self._addresses.clear()
+        self.held.clear()
+        for found in addresses:
+            self._hold(found)
+        self.ra_uplinks = {found.ifindex for found in advertised if found.prefix_length == 0}
+
+    def observe(self, event: Event) -> Change:
+        match event:
+            case LinkChanged(changed):
+                return self._link_changed(changed)
+            case LinkGone(gone):
+                return self._link_gone(gone)
+            case AddressAdded(added):
+                return self._address_changed(added, there=True)
+            case AddressDeleted(deleted):
+                return self._address_changed(deleted, there=False)
+            case RouteAdded(added, replaced):
+                return self._route_changed(added, there=True, replaced=replaced)
+            case RouteDeleted(deleted):
+                return self._route_changed(deleted, there=False, replaced=False)
+            case NeighbourChanged(entry):
+                return _neighbour_changed(entry, there=True)
+            case NeighbourDeleted(entry):
+                return _neighbour_changed(entry, there=False)
+            case _:
+                return _NOTHING
+
+    def _link_changed(self, now: Link) -> Change:
+        before = self._links.get(now.ifindex)
+        self._links[now.ifindex] = now
+        if before is not None and before.name != now.name and self._index_of.get(before.name) == now.ifindex:
+            del self._index_of[before.name]
+        self._index_of[now.name] = now.ifindex
+        if before == now:
+            return _NOTHING
+        self._judge_again(now.ifindex)
+        names = {now.name} if before is None else {before.name, now.name}
+        # Setting a link down takes its IPv4 routes without an event for each.
+        lost = ((now.name, Kind.ROUTE),) if before is not None and before.up and not now.up else ()
+        return Change(links=tuple(names), lost=lost, rows=((RowKey(Kind.MAC, now.ifindex), now.mac),))
+
+    def _link_gone(self, gone: Link) -> Change:
+        self._links.pop(gone.ifindex, None)
+        self._unfit.pop(gone.ifindex, None)
+        if self._index_of.get(gone.name) == gone.ifindex:
+            del self._index_of[gone.name]
+        for found in self._addresses.pop(gone.ifindex, {}).values():
+            self.held.gone(gone.ifindex, ip_address(found.address))
+        lost = tuple((gone.name, kind) for kind in _ON_THE_LINK)
+        return Change(links=(gone.name,), lost=lost, host=True)
+
+    def _address_changed(self, changed: Address, there: bool) -> Change:
+        value = ip_address(changed.address)
+        before = self.held.row(value)
+        if there:
+            self._hold(changed)
+        else:
+            self.held.gone(changed.ifindex, value)
+            self._addresses.get(changed.ifindex, {}).pop((changed.address, changed.prefix_length), None)
+        judged = self._judge_again(changed.ifindex)
+        rows: tuple[tuple[RowKey, Any], ...] = ()
+        if value in (GATEWAY_V4, GATEWAY_V6):
+            key = RowKey(Kind.ADDRESS, AddressKey(changed.ifindex, value, changed.prefix_length))
+            rows = ((key, True if there else None),)
+        name = self.name(changed.ifindex)
+        # With its last IPv4 address an interface loses its IPv4 routes, without an event for each
+        # (net/ipv4/fib_frontend.c, fib_inetaddr_event).
+        lost = ((name, Kind.ROUTE),) if not there and not self._has_v4(changed.ifindex) else ()
+        return Change(links=(name,) if judged else (), lost=lost, rows=rows, host=self.held.row(value) != before)
+
+    def _route_changed(self, changed: Route, there: bool, replaced: bool) -> Change:
+        if changed.table != TABLE_MAIN:
+            return _NOTHING
+        if changed.prefix_length == 0 and changed.protocol == PROTOCOL_RA:
+            (self.ra_uplinks.add if there else self.ra_uplinks.discard)(changed.ifindex)
+            return Change(host=True)
+        if changed.prefix_length != 8 * len(changed.destination):
+            return _NOTHING
+        value = ip_address(changed.destination)
+        key = RowKey(Kind.ROUTE, RouteKey(value, changed.metric))
+        if changed.protocol == ROUTE_PROTOCOL:
+            return Change(rows=((key, RouteTarget(changed.ifindex, ROUTE_PROTOCOL) if there else None),))
+        ours = RowKey(Kind.ROUTE, RouteKey(value, route_metric(value)))
+        return Change(rows=((key, None),) if replaced else (), freed=(ours,))
+
+    def _hold(self, found: Address) -> None:
+        self._addresses.setdefault(found.ifindex, {})[found.address, found.prefix_length] = found
+        self.held.added(found.ifindex, ip_address(found.address))
+
+    def _has_v4(self, ifindex: int) -> bool:
+        return any(len(packed) == 4 for packed, _ in self._addresses.get(ifindex, {}))
+
+    def _judge_again(self, ifindex: int) -> bool:
+        """Forgets that an interface was unfit, since its cause may be gone; True when it had been."""
+        if not self._unfit.get(ifindex):
+            return False
+        del self._unfit[ifindex]
+        return True
+
+    def _governed(self, candidate: Link) -> bool:
+        """An agent before this one governed it: our gateway address stands on it."""
+        return any(
+            found.address == GATEWAY_V4.packed and found.scope == SCOPE_HOST
+            for found in self._addresses.get(candidate.ifindex, {}).values()
+        )
+
+    def _judge(self, candidate: Link) -> str:
+        name = candidate.name
+        if candidate.loopback:
+            return f"interface {name} is the loopback: it cannot be a workload's"
+        if candidate.master:
+            return f"interface {name} belongs to {self.name(candidate.master)}: take it out of there first"
+        for found in self._addresses.get(candidate.ifindex, {}).values():
+            value = ip_address(found.address)
+            if not (value.version == 6 and value.is_link_local):
+                return f"interface {name} carries the host's address {value}: it is left alone"
+        for family in (socket.AF_INET, socket.AF_INET6) if self.ipv6 else (socket.AF_INET,):
+            rows = route.dump(self._socket, family, ifindex=candidate.ifindex)
+            if any(row.prefix_length == 0 for row in rows):
+                return f"interface {name} carries a default route of the host: it is left alone"
+        return ""
+
+
+def _neighbour_changed(entry: Neighbour, there: bool) -> Change:
+    key = RowKey(Kind.NEIGHBOUR, NeighbourKey(entry.ifindex, ip_address(entry.address)))
+    ours = there and entry.state & STATE_PERMANENT and entry.protocol == ROUTE_PROTOCOL
+    return Change(rows=((key, entry.mac if ours else None),))

@@ -1,0 +1,62 @@
+"""The value every changed sysctl had before, kept in the state directory for `tortie node reset`.
+
+The file is a list of lines, `path<TAB>value`, that grows by one line per first change; it is rewritten without
+the interfaces that are gone at the start and whenever it has doubled.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+
+LOG = structlog.get_logger(__name__)
+
+PROC_SYS_NET = Path("/proc/sys/net")
+_SLACK = 4096  # lines that may be stale before a rewrite is worth it
+
+
+class Originals:
+    """Path below /proc/sys/net -> first value seen. What cannot be written is kept in memory, and said."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._values = self._load()
+        self._rewrite_at = 0
+        self._rewrite()
+
+    def record(self, path: str, value: str) -> None:
+        """Remembers the first value of a path; later ones are ours."""
+        if path in self._values:
+            return
+        self._values[path] = value
+        if len(self._values) >= self._rewrite_at:
+            self._rewrite()
+            return
+        self._write("a", f"{path}\t{value}\n")
+
+    def _rewrite(self) -> None:
+        live = {path: value for path, value in self._values.items() if PROC_SYS_NET.joinpath(path).exists()}
+        self._rewrite_at = 2 * len(live) + _SLACK
+        if live != self._values or not self._file.exists():
+            self._values = live
+            self._write("w", "".join(f"{path}\t{value}\n" for path, value in live.items()))
+
+    def _write(self, mode: str, text: str) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with self._file.open(mode) as file:
+                file.write(text)
+        except OSError as error:
+            LOG.warning("original sysctls are not recorded", file=str(self._file), reason=str(error))
+
+    def _load(self) -> dict[str, str]:
+        try:
+            lines = self._file.read_text().splitlines()
+        except FileNotFoundError:
+            return {}
+        except (OSError, UnicodeDecodeError) as error:
+            LOG.warning("record of original sysctls is unusable", file=str(self._file), reason=str(error))
+            return {}
+        # A line cut short by a crash has no tab, and is dropped.
+        return {path: value for path, tab, value in (line.partition("\t") for line in reversed(lines)) if tab}

@@ -1,0 +1,282 @@
+"""Routes this node's workloads: wants rows, watches the kernel, and keeps both equal.
+
+Wishes come by `desire`, facts by `observe`, and `apply` writes the difference. All are plain calls; the agent
+decides when.
+
+Invariants:
+* An interface is governed only after it was found fit, once (`fitness`); an unfit one is left alone and reported.
+* Routes are wanted only while the interface is running; the wish outlives the interface.
+* A change of one endpoint or link costs work for that endpoint, not for all.
+* `up` means that every row is written and that the kernel answers a lookup of the address with our route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from tortie.conventions import ROUTE_PROTOCOL
+from tortie.dataplane.l3.facts import Facts
+from tortie.dataplane.l3.host import HostSettings
+from tortie.dataplane.l3.render import render_endpoint
+from tortie.dataplane.l3.rows import Address, Kind, RouteTarget, RowKey, Rows
+from tortie.errors import KernelError, TortieError
+from tortie.intent.l3 import EndpointKey, LocalEndpoint
+from tortie.intent.report import EndpointReport, EndpointState, Noted
+from tortie.kernel.netlink.link import Link
+from tortie.kernel.netlink.monitor import Event
+from tortie.reconcile import Reconciler, Table
+
+# The slowest row, a filter, takes 0.1 ms: a pass holds the event loop for some 20 ms at most.
+ROWS_PER_PASS = 200
+
+Lookup = Callable[[Address], RouteTarget | None]  # the route by which the kernel would reach an address
+
+
+class L3:
+    """The sink: one reconciler per kernel table, endpoints and links joined by interface name."""
+
+    def __init__(
+        self,
+        tables: Mapping[Kind, Table[Any, Any]],
+        facts: Facts,
+        host: HostSettings,
+        lookup: Lookup,
+        responder: int,
+    ) -> None:
+        """`responder` is the id of the loaded eBPF program, 0 when the kernel's proxy ARP stands in for it."""
+        self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in sorted(tables)}
+        self._facts = facts
+        self._host = host
+        self._lookup = lookup
+        self._responder = responder
+        self._endpoints: dict[EndpointKey, LocalEndpoint] = {}
+        self._governor: dict[str, EndpointKey] = {}  # interface name -> the endpoint that governs it
+        self._rows: dict[EndpointKey | None, Rows] = {}  # None: the host's own
+        self._owner: dict[RowKey, EndpointKey | None] = {}
+        self._unsettled: set[EndpointKey] = set()  # to be judged
+        self._failing: set[EndpointKey] = set()  # judged, to be judged again after the next write
+        self._judged_at = 0  # `writes` at the last look at the failing ones
+        self._reports: dict[str, EndpointReport] = {}
+
+    def desire(self, key: EndpointKey, endpoint: LocalEndpoint | None) -> None:
+        """Takes one changed wish; None: the endpoint is gone, its rows go with the next `apply`."""
+        old = self._endpoints.pop(key, None)
+        if old is not None and self._governor.get(old.interface) == key:
+            del self._governor[old.interface]
+        if endpoint is None:
+            self._reports.pop(_name(key), None)
+        else:
+            self._endpoints[key] = endpoint
+            if not endpoint.refused:
+                self._governor[endpoint.interface] = key
+        self._render(key)
+
+    def observe(self, event: Event) -> None:
+        """Takes one event of the kernel; `Overflow` is the caller's to answer with `resync`."""
+        change = self._facts.observe(event)
+        for name, kind in change.lost:
+            self._lost(name, kind)
+        for row, value in change.rows:
+            self._saw(row, value)
+        for row in change.freed:
+            self._saw_foreign(row)
+        for name in change.links:
+            self._render_interface(name)
+        if change.host:
+            self._set_rows(None, self._host.rows(self._facts))
+
+    def resync(self) -> None:
+        """Reads everything back; raises KernelError with the old view kept. Twice the cost of a start's dump."""
+        names = set(self._facts.names())
+        self._facts.resync()
+        for name in names | set(self._facts.names()):
+            self._render_interface(name)
+        self._set_rows(None, self._host.rows(self._facts))
+        for reconciler in self._reconcilers.values():
+            reconciler.resync()
+        self._unsettled.update(self._endpoints)
+
+    def apply(self, now: float) -> bool:
+        """Writes what is due: withdrawals upwards, then additions downwards; then judges who is up.
+
+        A bounded number of rows; True when more is due at once. A table's rest goes before the next table.
+        """
+        for kind in reversed(self._reconcilers):
+            if self._reconcilers[kind].apply_deletes(now, ROWS_PER_PASS):
+                return True
+        for kind in self._reconcilers:
+            if self._reconcilers[kind].apply_puts(now, ROWS_PER_PASS):
+                return True
+        if self.writes != self._judged_at:
+            self._judged_at = self.writes
+            self._unsettled |= self._failing
+            self._failing.clear()
+        for key in list(islice(self._unsettled, ROWS_PER_PASS)):
+            self._unsettled.discard(key)
+            self._judge(key)
+        return bool(self._unsettled)
+
+    @property
+    def reports(self) -> Mapping[str, EndpointReport]:
+        """By `namespace/name`."""
+        return dict(self._reports)
+
+    @property
+    def pending(self) -> Iterator[Noted]:
+        """Rows that could not be written yet, with the reason."""
+        for kind, reconciler in self._reconcilers.items():
+            for row, failure in reconciler.failures.items():
+                yield Noted(subject=f"{kind.name.lower()} {_text(row)}", reason=str(failure.error))
+
+    @property
+    def problems(self) -> Iterator[Noted]:
+        """Settings and interfaces of the host that hurt, and that are not ours to change."""
+        yield from self._host.problems()
+
+    @property
+    def writes(self) -> int:
+        return sum(reconciler.writes for reconciler in self._reconcilers.values())
+
+    @property
+    def in_sync(self) -> bool:
+        return all(reconciler.in_sync for reconciler in self._reconcilers.values())
+
+    def next_due(self) -> float | None:
+        """When a failed row should be tried again."""
+        due = (reconciler.next_due() for reconciler in self._reconcilers.values())
+        return min((time for time in due if time is not None), default=None)
+
+    def _render_interface(self, name: str) -> None:
+        if name in self._governor:
+            self._render(self._governor[name])
+
+    def _render(self, key: EndpointKey) -> None:
+        endpoint = self._endpoints.get(key)
+        link = self._fit_link(endpoint) if endpoint is not None else None
+        rows: Rows = {}
+        if endpoint is not None and link is not None:
+            rows = render_endpoint(endpoint, link, ipv6=self._facts.ipv6, responder=self._responder)
+        self._set_rows(key, rows)
+        self._failing.discard(key)
+        if endpoint is not None:
+            self._unsettled.add(key)
+        else:
+            self._unsettled.discard(key)
+
+    def _fit_link(self, endpoint: LocalEndpoint) -> Link | None:
+        link = self._facts.link(endpoint.interface)
+        if endpoint.refused or link is None or self._facts.unfit(link):
+            return None
+        return link
+
+    def _set_rows(self, owner: EndpointKey | None, rows: Rows) -> None:
+        # Without the responder its tables do not exist.
+        rows = {row: value for row, value in rows.items() if row.table in self._reconcilers}
+        old = self._rows.pop(owner, {})
+        for row in old.keys() - rows.keys():
+            # The row may have passed to another endpoint in the same batch of changes.
+            if self._owner.get(row) == owner:
+                del self._owner[row]
+                self._reconcilers[row.table].unwant(row.key)
+        for row, value in rows.items():
+            self._owner[row] = owner
+            self._reconcilers[row.table].want(row.key, value)
+        if rows:
+            self._rows[owner] = rows
+
+    def _saw(self, row: RowKey, value: Any) -> None:
+        """The kernel holds this row, or none when `value` is None."""
+        reconciler = self._reconcilers[row.table]
+        if value is None:
+            reconciler.saw_gone(row.key)
+        else:
+            reconciler.saw(row.key, value)
+        self._unsettle(row)
+
+    def _saw_foreign(self, row: RowKey) -> None:
+        """Something of others came or went under this key: what failed may succeed, what was up may not be."""
+        self._reconcilers[row.table].retry(row.key)
+        self._unsettle(row)
+
+    def _lost(self, name: str, kind: Kind) -> None:
+        """The kernel dropped its rows of a kind on an interface without an event for each."""
+        owner = self._governor.get(name)
+        if owner is None:
+            return
+        for row in list(self._rows.get(owner, ())):
+            if row.table == kind:
+                self._saw(row, None)
+
+    def _unsettle(self, row: RowKey) -> None:
+        owner = self._owner.get(row)
+        if owner is not None:
+            self._unsettled.add(owner)
+
+    def _judge(self, key: EndpointKey) -> None:
+        endpoint = self._endpoints[key]
+        state, reason, settled = self._verdict(endpoint)
+        self._reports[_name(key)] = EndpointReport(
+            state=state,
+            reason=reason,
+            interface=endpoint.interface,
+            addresses=tuple(str(address) for address in endpoint.addresses),
+        )
+        if not settled:
+            self._failing.add(key)
+
+    def _verdict(self, endpoint: LocalEndpoint) -> tuple[EndpointState, str, bool]:
+        """State, reason, and whether only an event or a new wish can change it."""
+        name = endpoint.interface
+        if endpoint.refused:
+            return EndpointState.ERROR, endpoint.refused, True
+        link = self._facts.link(name)
+        if link is None:
+            return EndpointState.DOWN, f"interface {name} does not exist: waiting for it", True
+        unfit = self._facts.unfit(link)
+        if unfit:
+            return EndpointState.ERROR, unfit, True
+        wrong = self._wrong(endpoint)
+        if wrong is not None:
+            return EndpointState.ERROR, wrong, False
+        if not link.up:
+            return EndpointState.DOWN, f"interface {name} is down: set it up, its routes follow", True
+        if not link.running:
+            return (
+                EndpointState.DOWN,
+                f"interface {name} is waiting for carrier: its guest is not running",
+                True,
+            )
+        for address in endpoint.addresses:
+            found = self._lookup(address)
+            if found is None or found != RouteTarget(link.ifindex, ROUTE_PROTOCOL):
+                return EndpointState.ERROR, self._overruled(address, found), False
+        return EndpointState.UP, "", True
+
+    def _wrong(self, endpoint: LocalEndpoint) -> str | None:
+        for row in self._rows.get(endpoint.key, {}):
+            reconciler = self._reconcilers[row.table]
+            if not reconciler.right(row.key):
+                failure = reconciler.failures.get(row.key)
+                error: TortieError = failure.error if failure else KernelError("not written yet")
+                return f"{row.table.name.lower()} {_text(row.key)}: {error}"
+        return None
+
+    def _overruled(self, address: Address, found: RouteTarget | None) -> str:
+        if found is None:
+            return f"the kernel has no route to {address}, though ours is written: look at `ip rule` and the main table"
+        name = self._facts.name(found.ifindex)
+        return (
+            f"a route of protocol {found.protocol} to {address} by {name} stands before ours: "
+            f"delete it, or give the endpoint another address"
+        )
+
+
+def _name(key: EndpointKey) -> str:
+    return f"{key.namespace}/{key.name}"
+
+
+def _text(key: object) -> str:
+    parts = key if isinstance(key, tuple) else (key,)
+    return " ".join(str(part) for part in parts)
