@@ -1,0 +1,180 @@
+"""BIRD's configuration file and BIRD itself, kept at what is wanted.
+
+The file is ours alone. What BIRD runs is told by the mark in the text (`render.mark_of`): it is a fact of the
+running configuration, so neither the agent's memory nor any clock is needed, and a new agent adopts a BIRD that
+is right without touching it.
+
+Invariants:
+* No file is put in place that BIRD's own check has not passed; a refused one leaves the old in force.
+* BIRD reloads only if it does not run the wanted text, and is believed only by its own state.
+* A crash between any two steps is repaired by the next `apply`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from tortie.bgp.control import Control
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial
+from tortie.bgp.replies import Protocol, Status
+from tortie.bgp.secrets import read_secret
+from tortie.errors import BirdError
+from tortie.intent.bgp import BgpIntent, BgpProblem, SecretRef
+
+CHECK_TIMEOUT_S = 10.0
+# How long a reload may take to show before BIRD is asked again; a change of some sessions takes 2-3 ms.
+RELOAD_WAITS_S = (0.25, 0.5, 1.0, 2.0)
+_LOOK_AGAIN_S = 0.02
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """BIRD runs what is wanted."""
+
+    reloaded: bool
+    left_out: tuple[BgpProblem, ...] = ()  # sessions whose password cannot be had
+
+
+class BirdState(msgspec.Struct, frozen=True, kw_only=True):
+    """BIRD as it is now. `status` is None when nobody answers, and `problem` says why."""
+
+    status: Status | None
+    sessions: tuple[Protocol, ...] = ()
+    configured: bool = False  # it runs the configuration that was wanted last
+    problem: str = ""
+
+
+class Bgp:
+    """The sink. Not to be entered by two tasks at once."""
+
+    def __init__(self, config: Path, control: Control, kernel_metric: int, secrets: Path, bird: str) -> None:
+        self._config = config
+        self._staged = config.with_name(f"{config.name}.staged")
+        self._control = control
+        self._kernel_metric = kernel_metric
+        self._secrets = secrets
+        self._bird = bird
+        self._mark = ""
+
+    async def apply(self, intent: BgpIntent) -> Applied:
+        """Makes file and BIRD what the intent says; nothing if they are. To be called again after any error.
+
+        `Unreachable`: the file is in place, a BIRD that starts now reads it. Any other `BirdError`: BIRD refuses
+        the text, and the old one is still in place and in force.
+        """
+        secrets, left_out = self._read_secrets(intent)
+        text = render(intent, self._kernel_metric, secrets)
+        self._mark = mark_of(text)
+        if text != self._read_config():
+            await asyncio.to_thread(_write, self._staged, text)
+            await self._check_staged()
+            self._staged.replace(self._config)
+        reload = not await self._control.defines(self._mark)
+        if reload:
+            await self._reload({peer.name for peer in possible_peers(intent, secrets)})
+        return Applied(reloaded=reload, left_out=left_out)
+
+    async def state(self) -> BirdState:
+        """What BIRD says now; an answer in any case."""
+        try:
+            return BirdState(
+                status=await self._control.status(),
+                sessions=tuple(each for each in await self._control.protocols() if each.kind == "BGP"),
+                configured=bool(self._mark) and await self._control.defines(self._mark),
+            )
+        except BirdError as error:
+            return BirdState(status=None, problem=str(error))
+
+    async def _reload(self, names: set[str]) -> None:
+        for wait_s in RELOAD_WAITS_S:
+            file = await self._control.configure()
+            if await self._wait_loaded(names, wait_s):
+                return
+        raise BirdError(
+            f"BIRD read {file}, but does not run what {self._config} says; it must be started with that file"
+        )
+
+    async def _wait_loaded(self, names: set[str], wait_s: float) -> bool:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + wait_s
+        while True:
+            if await self._control.defines(self._mark):
+                return names <= {protocol.name for protocol in await self._control.protocols()}
+            if loop.time() >= deadline:
+                return False
+            await asyncio.sleep(_LOOK_AGAIN_S)
+
+    async def _check_staged(self) -> None:
+        command = (self._bird, "-p", "-c", str(self._staged))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        except OSError as error:
+            raise BirdError(f"{self._bird} cannot be run ({error.strerror}): install the package bird2") from error
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                _, complaint = await process.communicate()
+        except TimeoutError:
+            raise BirdError(f"`{' '.join(command)}` did not end within {CHECK_TIMEOUT_S:g} s") from None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        if process.returncode:
+            words = complaint.decode(errors="replace").strip() or f"exit code {process.returncode}"
+            raise BirdError(f"BIRD refuses the new configuration, the old one stays in force: {words}")
+
+    def _read_config(self) -> str:
+        try:
+            return self._config.read_text(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _read_secrets(self, intent: BgpIntent) -> tuple[Mapping[SecretRef, str], tuple[BgpProblem, ...]]:
+        secrets: dict[SecretRef, str] = {}
+        left_out = []
+        for peer in intent.peers:
+            if peer.password is not None and peer.password not in secrets:
+                try:
+                    secrets[peer.password] = read_secret(self._secrets, peer.password)
+                except BirdError as error:
+                    left_out.append(BgpProblem(peer.source, f"no session with {peer.address}: {error}"))
+        return secrets, tuple(left_out)
+
+
+def write_initial(config: Path) -> bool:
+    """Gives BIRD something to start with; False, and nothing written, if there is a configuration.
+
+    For the start of BIRD's service, which must not depend on the agent.
+    """
+    staged = config.with_name(f"{config.name}.initial")
+    _write(staged, render_initial())
+    try:
+        config.hardlink_to(staged)  # fails where a rename would replace what an agent wrote meanwhile
+    except FileExistsError:
+        return False
+    finally:
+        staged.unlink()
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file that BIRD may read and others may not: it holds passwords.
+
+    Its group is the directory's, so that the service decides which group BIRD runs with.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
+    with os.fdopen(descriptor, "w") as file:
+        os.fchown(descriptor, -1, path.parent.stat().st_gid)
+        os.fchmod(descriptor, 0o640)
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)

@@ -1,0 +1,140 @@
+"""The whole text for each way to lay out BGP, and what BIRD itself says about it.
+
+Golden files are written anew by `REWRITE_GOLDEN=1 pytest tests/unit/bgp`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pytest
+
+from tests.unit.bgp.intents import A4, A6, B4, B6, BGP_PEER, C4, ELSEWHERE4, REFLECTOR4, intent, peer
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial
+from tortie.intent.bgp import BgpIntent, NextHop, Origin, SecretRef
+
+GOLDEN = Path(__file__).parent / "golden"
+PASSWORD = SecretRef("bgp", "rack1")
+CLUSTER = IPv4Address("244.0.0.1")
+
+SCENES = {
+    "mesh": intent(A4, peer(B4, local=A4), peer(C4, local=A4)),
+    "reflector": intent(
+        REFLECTOR4,
+        peer(A4, local=REFLECTOR4, origin=Origin.NODE, reflector_client=True),
+        peer(B4, local=REFLECTOR4, origin=Origin.NODE, reflector_client=True),
+        peer("172.18.203.201", local=REFLECTOR4),  # a reflector of the same cluster id: no client
+        cluster_id=CLUSTER,
+    ),
+    "reflector-client": intent(A4, peer(REFLECTOR4, local=A4, origin=Origin.NODE)),
+    "routers": intent(
+        A4,
+        peer("172.18.203.1", local=A4, origin=Origin.GLOBAL, as_number=64601, next_hop=NextHop.KEEP),
+        peer("172.18.203.2", local=A4, origin=Origin.NODE, as_number=64601, next_hop=NextHop.SELF, port=1790),
+        peer(ELSEWHERE4, local=A4, origin=Origin.NODE, as_number=4200000000, link=None, local_address=None),
+        peer("172.18.203.3", local=A4, origin=Origin.NODE, as_number=64601, password=PASSWORD),
+        listen_port=1179,
+    ),
+    "as-per-node": intent(
+        A4,
+        peer(B4, local=A4, origin=Origin.NODE, local_as=64513, as_number=64514),
+        peer(C4, local=A4, origin=Origin.NODE, local_as=64513, as_number=64515),
+        as_number=64513,
+    ),
+    "dual-stack": intent(A4, peer(B4, local=A4), peer(B6, local=A6)),
+    "ipv6-only": intent("203.0.113.7", peer(B6, local=A6), pools=()),
+    "two-subnets": intent(A4, peer(B4, local=A4), peer(ELSEWHERE4, local=A4, link=None)),
+}
+
+
+def rendered(wanted: BgpIntent) -> str:
+    return render(wanted, kernel_metric=32, secrets={PASSWORD: "correct horse {battery}; # staple"})
+
+
+def bird_check(file: Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("bird") is None:
+        pytest.skip("BIRD is not installed")
+    return subprocess.run(["bird", "-p", "-c", file], capture_output=True, text=True, check=False, timeout=10)
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_text_is_the_golden_one(scene: str) -> None:
+    file = GOLDEN / f"{scene}.conf"
+    if os.environ.get("REWRITE_GOLDEN"):
+        file.write_text(rendered(SCENES[scene]))
+    assert rendered(SCENES[scene]) == file.read_text()
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_bird_accepts_the_text(scene: str) -> None:
+    done = bird_check(GOLDEN / f"{scene}.conf")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_there_is_no_golden_text_without_a_scene() -> None:
+    assert {file.stem for file in GOLDEN.iterdir()} == SCENES.keys()
+
+
+def test_bird_accepts_the_initial_text(tmp_path: Path) -> None:
+    file = tmp_path / "bird.conf"
+    file.write_text(render_initial())
+    assert bird_check(file).returncode == 0
+
+
+def test_bird_refuses_a_known_bad_text(tmp_path: Path) -> None:
+    """Else the checks above would prove nothing."""
+    file = tmp_path / "bird.conf"
+    file.write_text(rendered(SCENES["mesh"]).replace("as 64512", "as banana"))
+    assert bird_check(file).returncode == 1
+
+
+def test_metric_is_the_kernel_metric_of_both_families() -> None:
+    text = render(SCENES["dual-stack"], kernel_metric=0, secrets={})
+    assert text.count("  metric 0;\n") == 2
+
+
+def test_a_peer_without_its_password_is_left_out() -> None:
+    wanted = SCENES["routers"]
+    assert "Node_172_18_203_3" not in render(wanted, kernel_metric=32, secrets={})
+    assert [each.name for each in wanted.peers if each not in possible_peers(wanted, {})] == ["Node_172_18_203_3"]
+
+
+@pytest.mark.parametrize("password", ['a"; }', "a\nb", "", "a" * 81, "passwört", "a\\\0"])
+def test_a_password_cannot_leave_its_quotes(password: str) -> None:
+    with pytest.raises(ValueError, match="not validated") as raised:
+        render(SCENES["routers"], kernel_metric=32, secrets={PASSWORD: password})
+    assert not password or password not in str(raised.value)
+
+
+@pytest.mark.parametrize("pattern", ['"', "eth0; }", "", "a b", "x\n", "-" * 17])
+def test_an_interface_pattern_cannot_leave_its_quotes(pattern: str) -> None:
+    with pytest.raises(ValueError, match="not validated"):
+        render(intent(A4, hidden_interfaces=(pattern,)), kernel_metric=32, secrets={})
+
+
+class TestMark:
+    def test_equal_intents_have_one_mark(self) -> None:
+        assert mark_of(rendered(SCENES["mesh"])) == mark_of(rendered(intent(A4, *SCENES["mesh"].peers)))
+
+    def test_every_difference_is_another_mark(self) -> None:
+        texts = [rendered(scene) for scene in SCENES.values()]
+        texts += [render(SCENES["mesh"], kernel_metric=0, secrets={}), render_initial()]
+        texts += [render(SCENES["routers"], kernel_metric=32, secrets={PASSWORD: "another"})]
+        marks = {mark_of(text) for text in texts}
+        assert len(marks) == len(texts)
+        assert "" not in marks
+
+    @pytest.mark.parametrize(
+        "text", ["", "router id 1.1.1.1;\n", "# define tortie_0123 = 0;\n", "define tortie_x = 0;\n"]
+    )
+    def test_a_foreign_text_has_none(self, text: str) -> None:
+        assert mark_of(text) == ""
+
+
+def test_session_name_says_origin_and_address() -> None:
+    names = [peer(B4, local=A4).name, peer(B6, local=A6, origin=Origin.GLOBAL, source=BGP_PEER).name]
+    assert names == ["Mesh_172_18_203_126", "Global_fd00_203__126"]

@@ -1,0 +1,164 @@
+"""What BIRD 2.0.12 really says, and what we make of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tortie.bgp.replies import (
+    Line,
+    Protocol,
+    Status,
+    parse_file,
+    parse_line,
+    parse_protocols,
+    parse_status,
+    parse_symbol,
+)
+
+STATUS = """\
+1000-BIRD 2.0.12
+1011-Router ID is 10.0.0.1
+ Hostname is vm
+ Current server time is 2026-11-24 04:14:50.801
+ Last reboot on 2026-11-24 04:14:50.174
+ Last reconfiguration on 2026-11-24 04:15:11.003
+0024-Graceful restart recovery in progress
+   Waiting for 1 channels to recover
+   Wait timer is 239.373/240
+0013 Daemon is up and running
+"""
+
+PROTOCOLS = """\
+2002-Name       Proto      Table      State  Since         Info
+1002-device1    Device     ---        up     2026-11-24 04:08:29.514  
+1006-
+1002-kernel4    Kernel     master4    up     2026-11-24 04:08:29.514  
+1006-  Channel ipv4
+     State:          UP
+     Routes:         7 imported, 3 exported, 7 preferred
+ 
+1002-Mesh_10_0_0_2 BGP        ---        up     2026-11-24 04:08:30.100  Established   
+1006-  BGP state:          Established
+     Neighbor address: 10.0.0.2
+     Neighbor AS:      64512
+     Local AS:         64512
+     Neighbor ID:      10.0.0.2
+   Channel ipv4
+     State:          UP
+     Routes:         5 imported, 1 filtered, 2 exported, 5 preferred
+ 
+1002-Mesh_10_0_0_3 BGP        ---        start  2026-11-24 04:08:29.514  Connect       Socket: No route to host
+1006-  BGP state:          Connect
+     Neighbor address: 10.0.0.3
+     Neighbor AS:      64512
+   Channel ipv4
+     State:          DOWN
+ 
+1002-Mesh_10_0_0_4 BGP        ---        down   04:08:29       
+1006-  BGP state:          Down
+     Neighbor address: 10.0.0.4
+     Neighbor AS:      64512
+ 
+0000 
+"""
+
+
+def lines(text: str) -> list[Line]:
+    reply: list[Line] = []
+    for raw in text.splitlines():
+        reply.append(parse_line(raw, reply[-1] if reply else None))
+    return reply
+
+
+def test_only_the_line_with_a_space_after_its_code_is_the_last() -> None:
+    reply = lines("1011-a\n b\n1012-\n0013 end")
+    assert reply == [Line(1011, "a"), Line(1011, "b"), Line(1012, ""), Line(13, "end", last=True)]
+
+
+@pytest.mark.parametrize(
+    ("raw", "refused"), [("8002 no", True), ("9001 no", True), ("0003 yes", False), ("1000 x", False)]
+)
+def test_codes_from_8000_on_are_refusals(raw: str, refused: bool) -> None:
+    assert parse_line(raw, None).refused is refused
+
+
+@pytest.mark.parametrize("raw", ["", " continued from nothing", "12 short", "HTTP/1.1 400 Bad Request", "0001"])
+def test_what_is_not_bird_is_an_error(raw: str) -> None:
+    with pytest.raises(ValueError, match="not a reply of BIRD"):
+        parse_line(raw, None)
+
+
+def test_status() -> None:
+    assert parse_status(lines(STATUS)) == Status(
+        version="2.0.12",
+        router_id="10.0.0.1",
+        last_reboot="2026-11-24 04:14:50.174",
+        last_reconfiguration="2026-11-24 04:15:11.003",
+        recovering=True,
+    )
+
+
+def test_status_without_recovery() -> None:
+    assert not parse_status(lines("1000-BIRD 2.0.12\n0013 Daemon is up and running")).recovering
+
+
+def test_protocols() -> None:
+    assert parse_protocols(lines(PROTOCOLS)) == (
+        Protocol(name="device1", kind="Device", state="up", since="2026-11-24 04:08:29.514"),
+        Protocol(name="kernel4", kind="Kernel", state="up", since="2026-11-24 04:08:29.514", imported=7, exported=3),
+        Protocol(
+            name="Mesh_10_0_0_2",
+            kind="BGP",
+            state="up",
+            since="2026-11-24 04:08:30.100",
+            info="Established",
+            neighbor="10.0.0.2",
+            neighbor_as=64512,
+            imported=5,
+            exported=2,
+        ),
+        Protocol(
+            name="Mesh_10_0_0_3",
+            kind="BGP",
+            state="start",
+            since="2026-11-24 04:08:29.514",
+            info="Connect       Socket: No route to host",
+            neighbor="10.0.0.3",
+            neighbor_as=64512,
+        ),
+        Protocol(
+            name="Mesh_10_0_0_4",
+            kind="BGP",
+            state="down",
+            since="04:08:29",
+            neighbor="10.0.0.4",
+            neighbor_as=64512,
+        ),
+    )
+
+
+def test_a_reply_without_protocols_is_empty() -> None:
+    assert parse_protocols(lines("2002-Name Proto Table State Since Info\n0000 ")) == ()
+
+
+def test_a_protocol_row_of_another_shape_is_an_error() -> None:
+    with pytest.raises(ValueError, match="not a protocol of BIRD"):
+        parse_protocols(lines("1002-lonely\n0000 "))
+
+
+@pytest.mark.parametrize(
+    ("reply", "defined"),
+    [
+        ("1010 tortie_ab\tconstant", True),
+        ("1010 tortie_ab\tundefined", False),
+        ("1010 tortie_abc\tconstant", False),
+        ("1010 tortie_ab\tprotocol", False),
+    ],
+)
+def test_symbol(reply: str, defined: bool) -> None:
+    assert parse_symbol(lines(reply), "tortie_ab") is defined
+
+
+def test_file_read_by_configure() -> None:
+    assert parse_file(lines("0002-Reading configuration from /var/lib/x.conf\n0003 Reconfigured")) == "/var/lib/x.conf"
+    assert parse_file(lines("0006 Reconfiguration ignored, shutting down")) == ""
