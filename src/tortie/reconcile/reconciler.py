@@ -10,6 +10,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Hashable, Mapping
+from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from tortie.errors import TortieError
@@ -91,29 +92,35 @@ class Reconciler(Generic[K, V]):
         self._tracker.replace_actual(self._table.read(self._tracker.wanted))
         self._read = True
 
-    def apply_puts(self, now: float) -> None:
-        """Creates and replaces what is due."""
+    def apply_puts(self, now: float, limit: int | None = None) -> bool:
+        """Creates and replaces what is due, `limit` rows at most; True when rows that are due are left."""
         if not self._read:
-            return
-        rows = {key: value for key, value in self._tracker.puts if self._backoff.due(key, now)}
+            return False
+        due = ((key, value) for key, value in self._tracker.puts if self._backoff.due(key, now))
+        rows = dict(islice(due, limit))
         if not rows:
-            return
+            return False
+        more = next(due, None) is not None
         failed = self._table.put(rows)
         for key, value in rows.items():
             if not self._note(key, failed.get(key), now):
                 self._tracker.saw(key, value)
+        return more
 
-    def apply_deletes(self, now: float) -> None:
-        """Deletes what is due."""
+    def apply_deletes(self, now: float, limit: int | None = None) -> bool:
+        """Deletes what is due, `limit` rows at most; True when rows that are due are left."""
         if not self._read:
-            return
-        keys = [key for key in self._tracker.deletes if self._backoff.due(key, now)]
+            return False
+        due = (key for key in self._tracker.deletes if self._backoff.due(key, now))
+        keys = list(islice(due, limit))
         if not keys:
-            return
+            return False
+        more = next(due, None) is not None
         failed = self._table.delete(keys)
         for key in keys:
             if not self._note(key, failed.get(key), now):
                 self._tracker.saw_gone(key)
+        return more
 
     @property
     def in_sync(self) -> bool:

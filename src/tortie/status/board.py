@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 
 import msgspec
 
-from tortie.model.resource import ResourceKey
-
-
-class EndpointState(StrEnum):
-    """Calico's words (they are written to the datastore as they stand)."""
-
-    UP = "up"  # verified in the kernel
-    DOWN = "down"  # in order, but its interface is missing or not running
-    ERROR = "error"  # not routed; the reason says what to do
-
-
-class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One local endpoint as the data plane sees it."""
-
-    state: EndpointState
-    reason: str = ""  # empty when up
-    interface: str
-    addresses: tuple[str, ...]
-
-
-class Noted(msgspec.Struct, frozen=True, kw_only=True):
-    """Something an operator should know: an object by name, a table of the kernel, a setting of the host."""
-
-    subject: str
-    reason: str
+from tortie.intent.report import EndpointReport, Noted
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +43,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     from_snapshot: bool = False  # the state in force comes from the local snapshot
     datastore_problem: str = ""
     revision: int = 0
-    endpoints: Mapping[ResourceKey, EndpointReport] = {}
+    endpoints: Mapping[str, EndpointReport] = {}  # by namespace/name
     pending: tuple[Noted, ...] = ()  # rows of the kernel that are not yet as they should be
     problems: tuple[Noted, ...] = ()  # objects left out, settings of the host that hurt
     responder: str = ""  # "ebpf", or why not

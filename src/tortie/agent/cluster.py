@@ -1,0 +1,155 @@
+"""The datastore's side of the agent: follows it, feeds the calculation, keeps the local snapshot.
+
+Invariants:
+* The calculation holds what the store said last, or the snapshot's state when the store does not answer at the
+  start; an outage takes nothing away.
+* What the snapshot held and the store no longer has goes when the store's own snapshot is complete.
+* While ClusterInformation says that the store is locked, updates are taken in and not acted on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+from tortie.agent.snapshot import Snapshot, SnapshotFile
+from tortie.calc.graph import Graph
+from tortie.datastore.api import Datastore, Event
+from tortie.datastore.follow import Changed, Disconnected, InSync, follow
+from tortie.datastore.resources import Resources
+from tortie.errors import DatastoreError
+from tortie.model import keys
+from tortie.model.decode import from_store
+from tortie.model.resource import Resource, ResourceKey
+
+LOG = structlog.get_logger(__name__)
+
+# How long a start waits for the datastore before the local snapshot serves.
+PATIENCE_S = 2.0
+# The snapshot is written at most this often, and never for more than a twentieth of the time.
+SNAPSHOT_INTERVAL_S = 1.0
+SNAPSHOT_SHARE = 20
+
+CLUSTER_INFORMATION = ResourceKey("ClusterInformation", "", "default")
+
+
+class Cluster:
+    """What is known of the cluster, and how current it is."""
+
+    def __init__(self, datastore: Datastore, graph: Graph, file: SnapshotFile, wake: Callable[[], None]) -> None:
+        self.connected = False
+        self.in_sync = False
+        self.from_snapshot = False
+        self.locked = False
+        self.problem = ""
+        self.revision = 0
+        self._datastore = datastore
+        self._graph = graph
+        self._file = file
+        self._wake = wake
+        self._items: dict[str, bytes] = {}
+        self._only_in_snapshot: set[str] = set()
+        self._unsaved = asyncio.Event()
+
+    @property
+    def known(self) -> bool:
+        """The whole state is known, from the store or from the snapshot: the kernel may be compared with it."""
+        return self.in_sync or self.from_snapshot
+
+    async def run(self) -> None:
+        """Follows the store for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._save_when_changed())
+            tasks.create_task(self._lose_patience())
+            tasks.create_task(self._initialise())
+            async with follow(self._datastore, [keys.RESOURCES]) as changes:
+                async for change in changes:
+                    self._take(change)
+                    self._wake()
+
+    def _take(self, change: Changed | InSync | Disconnected) -> None:
+        match change:
+            case Changed(events):
+                for event in events:
+                    self._only_in_snapshot.discard(event.key)
+                    self._update(event)
+                if self.in_sync:
+                    self._unsaved.set()
+            case InSync():
+                for key in self._only_in_snapshot:
+                    self._update(Event(key, None, self.revision))
+                self._only_in_snapshot.clear()
+                self.connected, self.in_sync, self.from_snapshot, self.problem = True, True, False, ""
+                self._unsaved.set()
+            case Disconnected(error):
+                self.connected, self.problem = False, str(error)
+                LOG.warning("datastore does not answer: the last known state stays in force", reason=str(error))
+                self._use_snapshot()
+
+    def _update(self, event: Event) -> None:
+        self.revision = max(self.revision, event.revision)
+        key = keys.from_path(event.key)
+        if key is None:
+            return
+        if event.value is None:
+            self._items.pop(event.key, None)
+            self._graph.update(key, None)
+        else:
+            self._items[event.key] = event.value
+            value = from_store(key, event.value, event.revision)
+            self._graph.update(key, value)
+            if key == CLUSTER_INFORMATION and isinstance(value, Resource):
+                self._note_lock(value)
+
+    def _note_lock(self, information: Resource[Any]) -> None:
+        # Absent is not locked: an agent initialises a store that nobody has initialised.
+        self.locked = information.spec.datastore_ready is False
+
+    async def _lose_patience(self) -> None:
+        await asyncio.sleep(PATIENCE_S)
+        if not self.known:
+            self._use_snapshot()
+            self._wake()
+
+    def _use_snapshot(self) -> None:
+        if self.known:
+            return
+        snapshot = self._file.read(self._datastore.url)
+        if snapshot is None:
+            return
+        for key, value in snapshot.items.items():
+            # What the store has already said is newer.
+            if key not in self._items:
+                self._update(Event(key, value, snapshot.revision))
+                self._only_in_snapshot.add(key)
+        self.from_snapshot = True
+        LOG.warning("the local snapshot is in force until the datastore answers", revision=snapshot.revision)
+
+    async def _initialise(self) -> None:
+        """A store that is new gets what every Calico tool expects to find; retried until it answers."""
+        pause_s = 0.5
+        while True:
+            try:
+                await Resources(self._datastore).ensure_initialised()
+                return
+            except DatastoreError as error:
+                LOG.info("datastore is not initialised yet", reason=str(error))
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, 30.0)
+
+    async def _save_when_changed(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            await self._unsaved.wait()
+            self._unsaved.clear()
+            snapshot = Snapshot(datastore=self._datastore.url, revision=self.revision, items=dict(self._items))
+            began = clock()
+            try:
+                await asyncio.to_thread(self._file.write, snapshot)
+            except OSError as error:
+                LOG.warning("local snapshot cannot be written", reason=str(error))
+                self._unsaved.set()
+            await asyncio.sleep(max(SNAPSHOT_INTERVAL_S, SNAPSHOT_SHARE * (clock() - began)))

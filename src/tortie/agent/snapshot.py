@@ -1,0 +1,64 @@
+"""The last known state of the datastore in a local file, so that a restart without the datastore keeps everything.
+
+Invariants:
+* The file is replaced as a whole (write, fsync, rename): a crash leaves the old or the new one.
+* A file that is missing, damaged or of a newer format is no state at all, and never an error that stops the agent.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import structlog
+
+LOG = structlog.get_logger(__name__)
+
+FORMAT = 1
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys and values of the followed prefixes as they stood at `revision` of the store named by `datastore`."""
+
+    format: int = FORMAT
+    datastore: str
+    revision: int
+    items: Mapping[str, bytes]
+
+
+class SnapshotFile:
+    """The file; `path` is in the state directory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self, datastore: str) -> Snapshot | None:
+        """The state last written for this datastore, or None with the reason in the log."""
+        try:
+            snapshot = msgspec.json.decode(self._path.read_bytes(), type=Snapshot)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as error:
+            LOG.warning("local snapshot is unusable: starting without it", path=str(self._path), reason=str(error))
+            return None
+        if snapshot.format > FORMAT:
+            reason = f"format {snapshot.format} is newer than {FORMAT}"
+        elif snapshot.datastore != datastore:
+            reason = f"it is of {snapshot.datastore}"
+        else:
+            return snapshot
+        LOG.warning("local snapshot is not used", path=str(self._path), reason=reason)
+        return None
+
+    def write(self, snapshot: Snapshot) -> None:
+        """Blocks for the disk: run it in a thread. Raises OSError."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(msgspec.json.encode(snapshot))
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self._path)

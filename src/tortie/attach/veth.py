@@ -1,0 +1,170 @@
+"""The veth of a workload: both ends, and the guest side's addresses, gateway and routes.
+
+The guest's gateway is the same everywhere and its MAC a permanent neighbour, so the guest keeps working when it
+moves, and its first packet waits for nobody. Blocking calls: run them in a thread.
+
+Invariants:
+* `plug` may be repeated: a pair that is right is completed, not made again.
+* What `plug` did not make it does not remove; a failure removes the pair it made.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL, VETH_MAC
+from tortie.errors import AttachError, Exists, Gone, KernelError
+from tortie.kernel import netns, sysctl
+from tortie.kernel.failure import mapped
+from tortie.kernel.netlink import address, link, neighbour, route
+from tortie.kernel.netlink.link import ADDR_GEN_NONE, Link, VethEnd
+from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
+from tortie.kernel.netlink.route import SCOPE_LINK, SCOPE_UNIVERSE, Route
+from tortie.kernel.netlink.socket import NetlinkSocket
+
+Address = IPv4Address | IPv6Address
+
+OWN_NAMESPACE = "/proc/self/ns/net"
+
+
+class Plugged(NamedTuple):
+    """What `plug` left: the guest's MAC, whether the pair is new, and what the guest should know."""
+
+    mac: str
+    made: bool
+    warnings: tuple[str, ...]
+
+
+def plug(interface: str, inner: str, netns_path: str, addresses: Iterable[Address], mac: str, mtu: int) -> Plugged:
+    """Makes the pair `interface` (here, the host end) and `inner` (in the namespace), and sets the guest side up."""
+    if netns.identify(netns_path) == netns.identify(OWN_NAMESPACE):
+        raise AttachError(f"network namespace {netns_path} is the host's own: give the workload one of its own")
+    with NetlinkSocket() as host, NetlinkSocket.open_in(netns_path) as guest:
+        made = not _is_pair(host, guest, interface, inner)
+        if made:
+            _make_pair(host, guest, interface, inner, netns_path, mac, mtu)
+        try:
+            end = link.get(guest, inner)
+            warnings = _set_up_guest(guest, netns_path, end, tuple(addresses))
+            # The host end comes up last: from now on the guest's packets arrive.
+            link.change(host, link.get(host, interface).ifindex, up=True)
+        except BaseException:
+            if made:
+                unplug(interface)
+            raise
+    return Plugged(end.mac, made, warnings)
+
+
+def unplug(interface: str) -> None:
+    """Removes the pair by its host end; one that is not there is no error."""
+    with NetlinkSocket() as host:
+        found = _find(host, interface)
+        if found is not None:
+            link.delete(host, found.ifindex)
+
+
+def _make_pair(
+    host: NetlinkSocket, guest: NetlinkSocket, interface: str, inner: str, netns_path: str, mac: str, mtu: int
+) -> None:
+    if _find(guest, inner) is not None:
+        raise AttachError(f"network namespace {netns_path} has an interface {inner} already: detach its owner first")
+    stale = _find(host, interface)
+    if stale is not None:
+        # The name is a hash of this workload's identity, so this is its interface of an earlier life.
+        link.delete(host, stale.ifindex)
+    with mapped(f"open network namespace {netns_path}"):
+        descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        link.create_veth(host, VethEnd(interface, VETH_MAC, mtu), VethEnd(inner, mac, mtu, descriptor))
+    finally:
+        os.close(descriptor)
+    ours = link.get(host, interface)
+    if ours.addr_gen_mode is not None:
+        link.change(host, ours.ifindex, addr_gen_mode=ADDR_GEN_NONE)
+
+
+def _is_pair(host: NetlinkSocket, guest: NetlinkSocket, interface: str, inner: str) -> bool:
+    outer_end, inner_end = _find(host, interface), _find(guest, inner)
+    return (
+        outer_end is not None
+        and inner_end is not None
+        and outer_end.peer_index == inner_end.ifindex
+        and inner_end.peer_index == outer_end.ifindex
+    )
+
+
+def _set_up_guest(guest: NetlinkSocket, netns_path: str, end: Link, addresses: tuple[Address, ...]) -> tuple[str, ...]:
+    if any(each.version == 6 for each in addresses):
+        # Container runtimes hand over namespaces with IPv6 off.
+        netns.run_in(netns_path, lambda: sysctl.write(f"ipv6/conf/{end.name}/disable_ipv6", "0"))
+    link.change(guest, end.ifindex, up=True)
+    _set_addresses(guest, end.ifindex, addresses)
+    gateways = [GATEWAY_V4 if version == 4 else GATEWAY_V6 for version in sorted({each.version for each in addresses})]
+    entries = [Neighbour(end.ifindex, each.packed, VETH_MAC, STATE_PERMANENT, ROUTE_PROTOCOL) for each in gateways]
+    _raise_first(neighbour.replace(guest, entries))
+    warnings: list[str] = []
+    for gateway in gateways:
+        if isinstance(gateway, IPv4Address):
+            on_link = Route(socket.AF_INET, gateway.packed, 32, end.ifindex, protocol=ROUTE_PROTOCOL, scope=SCOPE_LINK)
+            _raise_first(_but_existing(route.add(guest, [on_link])))
+        if _but_existing(refused := route.add(guest, [_default_route(end.ifindex, gateway)])):
+            _raise_first(refused)
+        if refused and not _default_is_ours(guest, end.ifindex, gateway):
+            warnings.append(f"the workload has another IPv{gateway.version} default route, which stays")
+    return tuple(warnings)
+
+
+def _set_addresses(guest: NetlinkSocket, ifindex: int, addresses: tuple[Address, ...]) -> None:
+    for wanted in addresses:
+        row = address.Address(
+            ifindex, wanted.packed, wanted.max_prefixlen, flags=address.FLAG_NODAD, protocol=ROUTE_PROTOCOL
+        )
+        try:
+            address.add(guest, row)
+        except Exists:
+            continue
+    keep = {wanted.packed for wanted in addresses}
+    for found in address.dump(guest, ifindex=ifindex):
+        # Left from an earlier attachment of the same workload with other addresses.
+        if found.protocol == ROUTE_PROTOCOL and found.address not in keep:
+            address.delete(guest, found)
+
+
+def _default_route(ifindex: int, gateway: Address) -> Route:
+    family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+    return Route(
+        family,
+        bytes(len(gateway.packed)),
+        0,
+        ifindex,
+        gateway=gateway.packed,
+        metric=0 if gateway.version == 4 else 1024,
+        protocol=ROUTE_PROTOCOL,
+        scope=SCOPE_UNIVERSE,
+    )
+
+
+def _default_is_ours(guest: NetlinkSocket, ifindex: int, gateway: Address) -> bool:
+    family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
+    rows = route.dump(guest, family, ifindex=ifindex)
+    return any(row.prefix_length == 0 and row.gateway == gateway.packed for row in rows)
+
+
+def _but_existing(failed: dict[Route, KernelError]) -> dict[Route, KernelError]:
+    return {row: error for row, error in failed.items() if not isinstance(error, Exists)}
+
+
+def _raise_first(failed: dict[Route, KernelError] | dict[Neighbour, KernelError]) -> None:
+    for error in failed.values():
+        raise error
+
+
+def _find(sock: NetlinkSocket, name: str) -> Link | None:
+    try:
+        return link.get(sock, name)
+    except Gone:
+        return None
