@@ -131,6 +131,9 @@ class Agent:
 
     def _pass(self, now: float) -> bool:
         """One pass in the written order; True when more is due at once."""
+        # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted.
+        if not self._cluster.locked:
+            self._take_changes()
         if now >= self._resync_at:
             try:
                 # What is queued is older than the read-back, and would be taken for news after it.
@@ -142,8 +145,6 @@ class Agent:
                 self._resync_at = now + RETRY_RESYNC_S
                 return False
             self._resync_at = now + self._settings.audit_interval_s
-        if not self._cluster.locked:
-            self._take_changes()
         return self._l3.apply(now)
 
     def _take_changes(self) -> None:

@@ -49,7 +49,7 @@ class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def guest_mac(self) -> str:
         """In lower case with colons; empty when the caller gave none."""
         try:
-            return Mac.from_json(self.mac) if self.mac else ""
+            return str(Mac.from_json(self.mac)) if self.mac else ""
         except ValueError as error:
             raise UsageError(f"MAC {self.mac!r} {error}") from error
 
@@ -58,6 +58,8 @@ class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
         Names and labels are left to the endpoint's own validation.
         """
+        if not self.namespace or "/" in self.namespace:
+            raise UsageError(f"namespace {self.namespace!r} must be a name without a slash")
         if bool(self.netns) == bool(self.tap):
             raise UsageError("give either a network namespace (--netns) or a TAP device (--tap), and not both")
         if self.tap and not self.mac:

@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, Protocol
 
 import structlog
+from msgspec.structs import replace
 
 from tortie.attach.request import (
     GUEST_INTERFACE,
@@ -153,7 +154,8 @@ class AttachService:
             if before is None:
                 await self._resources.delete(key)
             else:
-                await self._resources.apply(before)
+                # Over whatever stands there now, which is what is to be undone.
+                await self._resources.apply(replace(before, revision=0))
         except TortieError as error:
             LOG.warning("a failed attach could not be undone", endpoint=str(key), reason=str(error))
 

@@ -105,7 +105,7 @@ class EndpointCalculator:
         return LocalEndpoint(
             key=key,
             interface=spec.interface_name,
-            mac=spec.mac or "",
+            mac=str(spec.mac or ""),
             addresses=tuple(dict.fromkeys(spec.ip_networks)),
             refused=self._refusal(endpoint),
         )

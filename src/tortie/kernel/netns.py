@@ -7,12 +7,14 @@ back, so a failure half way cannot leave the process in the wrong namespace.
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from tortie.errors import KernelError
 from tortie.kernel import libc
 from tortie.kernel.failure import mapped
 
@@ -76,7 +78,7 @@ def create(name: str) -> str:
         path.touch(mode=0o444, exist_ok=False)
         try:
             run_in_new(lambda: libc.mount("/proc/thread-self/ns/net", str(path), "none", libc.MS_BIND))
-        except OSError:
+        except (OSError, KernelError):
             path.unlink()
             raise
     return str(path)
@@ -101,12 +103,18 @@ def delete(name: str) -> None:
 
 
 def _share_mounts() -> None:
-    # As iproute2: namespaces made here must appear, and be removable, in the mount namespaces of others.
+    # As iproute2, and under its lock: namespaces made here must appear, and be removable, in the mount namespaces of
+    # others. Two processes that did this at once would stack two mounts, and the lower keep what is deleted above.
+    lock = os.open(NAMED, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        libc.mount("", str(NAMED), "none", libc.MS_SHARED | libc.MS_REC)
-    except OSError:
-        libc.mount(str(NAMED), str(NAMED), "none", libc.MS_BIND | libc.MS_REC)
-        libc.mount("", str(NAMED), "none", libc.MS_SHARED | libc.MS_REC)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            libc.mount("", str(NAMED), "none", libc.MS_SHARED | libc.MS_REC)
+        except OSError:
+            libc.mount(str(NAMED), str(NAMED), "none", libc.MS_BIND | libc.MS_REC)
+            libc.mount("", str(NAMED), "none", libc.MS_SHARED | libc.MS_REC)
+    finally:
+        os.close(lock)
 
 
 def _run_in_thread(enter: Callable[[], None], function: Callable[[], Result]) -> Result:

@@ -26,8 +26,8 @@ class CommandFailed(TortieError):
 async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
     """Runs the command and returns its standard output.
 
-    It ends with the call in every case, also when the caller is cancelled: the command and what it started in
-    its process group are killed. More output than `OUTPUT_BYTES` is a failure, never cut off silently.
+    When it is late, talks too much or its caller is cancelled, it is killed with all that it started in its process
+    group. More output than `OUTPUT_BYTES` is a failure, never cut off silently.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -45,12 +45,13 @@ async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
                 _feed(process, stdin), _collect(process.stdout), _collect(process.stderr)
             )
             status = await process.wait()
-    except TimeoutError:
-        raise CommandFailed(command, f"no end after {timeout_s:g} s") from None
-    except _TooMuch:
-        raise CommandFailed(command, f"more than {OUTPUT_BYTES} bytes of output") from None
-    finally:
-        await _end(process)
+    except BaseException as error:
+        await _kill(process)
+        if isinstance(error, TimeoutError):
+            raise CommandFailed(command, f"no end after {timeout_s:g} s") from None
+        if isinstance(error, _TooMuch):
+            raise CommandFailed(command, f"more than {OUTPUT_BYTES} bytes of output") from None
+        raise
     if status:
         reason = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
         raise CommandFailed(command, reason, status, output + errors)
@@ -89,8 +90,8 @@ async def _collect(stream: asyncio.StreamReader | None) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    # The group, since a child may hold the pipes open after its parent's death.
+async def _kill(process: asyncio.subprocess.Process) -> None:
+    # The group: a child may outlive its parent and hold the pipes open.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     await process.wait()

@@ -11,15 +11,26 @@ from tortie.kernel.bpf.syscall import OBJECT_GET, OBJECT_PIN, address, bpf
 from tortie.kernel.failure import mapped
 
 _BPF_FS_MAGIC = 0xCAFE4A11  # include/uapi/linux/magic.h
+_SYSTEM = Path("/sys/fs/bpf")
 _PIN = struct.Struct("=QII")  # path, descriptor, flags
 
 
 def mount(path: str) -> None:
-    """Makes `path` a directory of a bpffs, mounting one there unless it already lies in one."""
+    """Makes `path` a directory of a bpffs, mounting one there unless it already lies in one.
+
+    Below /sys/fs/bpf, where nothing else can make directories, the bpffs goes to /sys/fs/bpf itself, as every
+    init system would have it.
+    """
     with mapped(f"mount a bpffs on {path}"):
+        if Path(path).is_relative_to(_SYSTEM):
+            _mount_on(_SYSTEM)
         Path(path).mkdir(mode=0o700, parents=True, exist_ok=True)
-        if libc.filesystem_magic(path) != _BPF_FS_MAGIC:
-            libc.mount("bpf", path, "bpf")
+        _mount_on(Path(path))
+
+
+def _mount_on(path: Path) -> None:
+    if libc.filesystem_magic(str(path)) != _BPF_FS_MAGIC:
+        libc.mount("bpf", str(path), "bpf")
 
 
 def pin(descriptor: int, path: str) -> None:

@@ -55,9 +55,9 @@ class Program:
         """Has the verifier take a classifier; an error's message ends with the verifier's own reason."""
         instructions = bytearray(code)
         licence_text = bytearray(licence.encode() + b"\0")
-        log = bytearray(_LOG_BYTES)
 
-        def attempt(log_level: int) -> int:
+        def attempt(log: bytearray) -> int:
+            log_level = 1 if log else 0
             attributes = bytearray(
                 _LOAD.pack(
                     SCHED_CLS,
@@ -65,8 +65,8 @@ class Program:
                     address(instructions),
                     address(licence_text),
                     log_level,
-                    len(log) if log_level else 0,
-                    address(log) if log_level else 0,
+                    len(log),
+                    address(log),
                     0,
                     0,
                     object_name(name),
@@ -75,11 +75,12 @@ class Program:
             return bpf(PROGRAM_LOAD, attributes, f"load program {name}")
 
         try:
-            return cls(attempt(log_level=0))
+            return cls(attempt(log=bytearray()))
         except KernelError:
             # Writing the log makes a load several times slower, so it is asked for only now.
+            log = bytearray(_LOG_BYTES)
             try:
-                return cls(attempt(log_level=1))
+                return cls(attempt(log))
             except KernelError as error:
                 text = log.partition(b"\0")[0].decode("ascii", "replace").strip()
                 raise type(error)(f"{error}\n{text[-_LOG_TAIL:]}" if text else str(error), error.errno) from error
