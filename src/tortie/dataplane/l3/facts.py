@@ -14,6 +14,7 @@ from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
 from tortie.dataplane.l3.held import HeldAddresses
 from tortie.dataplane.l3.render import route_metric
 from tortie.dataplane.l3.rows import AddressKey, Kind, NeighbourKey, RouteKey, RouteTarget, RowKey
+from tortie.errors import KernelError
 from tortie.kernel.netlink import address, link, route
 from tortie.kernel.netlink.address import Address
 from tortie.kernel.netlink.link import Link
@@ -63,7 +64,7 @@ class Facts:
         self._links: dict[int, Link] = {}
         self._index_of: dict[str, int] = {}
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
-        self._unfit: dict[int, str] = {}  # the judgement on an interface; empty: fit, for as long as it lives
+        self._fit: set[int] = set()  # interfaces found fit, for as long as they live
 
     def link(self, name: str) -> Link | None:
         return self._links.get(self._index_of.get(name, 0))
@@ -79,11 +80,17 @@ class Facts:
         """Why the interface is not a workload's; empty when it is, or is governed already.
 
         A fit interface is not judged again: a foreign address or master that comes later is the operator's doing,
-        and must not cut off a workload. An unfit one is, when something about it changed.
+        and must not cut off a workload. An unfit one is judged at every question.
         """
-        if candidate.ifindex not in self._unfit:
-            self._unfit[candidate.ifindex] = "" if self._governed(candidate) else self._judge(candidate)
-        return self._unfit[candidate.ifindex]
+        if candidate.ifindex in self._fit:
+            return ""
+        try:
+            reason = "" if self._governed(candidate) else self._judge(candidate)
+        except KernelError as error:
+            return f"interface {candidate.name} could not be judged: {error}"
+        if not reason:
+            self._fit.add(candidate.ifindex)
+        return reason
 
     def resync(self) -> None:
         """Reads everything again; raises KernelError with the old facts kept."""
@@ -93,7 +100,7 @@ class Facts:
             advertised = route.dump(self._socket, socket.AF_INET6, protocol=PROTOCOL_RA)
         self._links = {known.ifindex: known for known in links}
         self._index_of = {known.name: known.ifindex for known in links}
-        self._unfit = {ifindex: "" for ifindex, why in self._unfit.items() if not why and ifindex in self._links}
+        self._fit &= self._links.keys()
         self._addresses.clear()
         self.held.clear()
         for found in addresses:
@@ -129,7 +136,6 @@ class Facts:
         self._index_of[now.name] = now.ifindex
         if before == now:
             return _NOTHING
-        self._judge_again(now.ifindex)
         names = {now.name} if before is None else {before.name, now.name}
         # Setting a link down takes its IPv4 routes without an event for each.
         lost = ((now.name, Kind.ROUTE),) if before is not None and before.up and not now.up else ()
@@ -137,7 +143,7 @@ class Facts:
 
     def _link_gone(self, gone: Link) -> Change:
         self._links.pop(gone.ifindex, None)
-        self._unfit.pop(gone.ifindex, None)
+        self._fit.discard(gone.ifindex)
         if self._index_of.get(gone.name) == gone.ifindex:
             del self._index_of[gone.name]
         for found in self._addresses.pop(gone.ifindex, {}).values():
@@ -153,7 +159,6 @@ class Facts:
         else:
             self.held.gone(changed.ifindex, value)
             self._addresses.get(changed.ifindex, {}).pop((changed.address, changed.prefix_length), None)
-        judged = self._judge_again(changed.ifindex)
         rows: tuple[tuple[RowKey, Any], ...] = ()
         if value in (GATEWAY_V4, GATEWAY_V6):
             key = RowKey(Kind.ADDRESS, AddressKey(changed.ifindex, value, changed.prefix_length))
@@ -162,7 +167,12 @@ class Facts:
         # With its last IPv4 address an interface loses its IPv4 routes, without an event for each
         # (net/ipv4/fib_frontend.c, fib_inetaddr_event).
         lost = ((name, Kind.ROUTE),) if not there and not self._has_v4(changed.ifindex) else ()
-        return Change(links=(name,) if judged else (), lost=lost, rows=rows, host=self.held.row(value) != before)
+        return Change(
+            links=() if changed.ifindex in self._fit else (name,),
+            lost=lost,
+            rows=rows,
+            host=self.held.row(value) != before,
+        )
 
     def _route_changed(self, changed: Route, there: bool, replaced: bool) -> Change:
         if changed.table != TABLE_MAIN:
@@ -185,13 +195,6 @@ class Facts:
 
     def _has_v4(self, ifindex: int) -> bool:
         return any(len(packed) == 4 for packed, _ in self._addresses.get(ifindex, {}))
-
-    def _judge_again(self, ifindex: int) -> bool:
-        """Forgets that an interface was unfit, since its cause may be gone; True when it had been."""
-        if not self._unfit.get(ifindex):
-            return False
-        del self._unfit[ifindex]
-        return True
 
     def _governed(self, candidate: Link) -> bool:
         """An agent before this one governed it: our gateway address stands on it."""

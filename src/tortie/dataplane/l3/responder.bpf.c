@@ -189,6 +189,13 @@ INLINE __u32 address_sum(struct nd_frame *frame, __u32 length)
 	return csum_diff(0, 0, addresses, 32, htons(length) + htons(IPPROTO_ICMPV6));
 }
 
+// ff02::1:ff00:0/104 (RFC 4291 2.7.1), the only place to probe.
+INLINE int is_solicited_node(const struct in6_addr *address)
+{
+	return address->s6_addr32[0] == htonl(0xff020000) && address->s6_addr32[1] == 0 &&
+	       address->s6_addr32[2] == htonl(1) && address->s6_addr[12] == 0xff;
+}
+
 // RFC 4861 7.1.1: whether checksum and options of the solicitation of `length` bytes are in order. `sum` is the
 // pseudo-header's part.
 INLINE int well_formed(struct __sk_buff *skb, __u32 sum, __u32 length, int probe)
@@ -225,11 +232,12 @@ INLINE int answer_solicitation(struct __sk_buff *skb, const struct endpoint *hos
 	    frame->nd.type != SOLICITATION || frame->nd.code != 0 || length > MAX_CHUNKS * CHUNK_BYTES)
 		return TC_ACT_OK;
 
-	struct in6_addr asker = frame->ip.saddr, target;
+	struct in6_addr asker = frame->ip.saddr, asked_at = frame->ip.daddr, target;
 	__builtin_memcpy(&target, frame->nd.target, sizeof(target));
 	int probe = !(asker.s6_addr32[0] | asker.s6_addr32[1] | asker.s6_addr32[2] | asker.s6_addr32[3]);
 	int multicast = target.s6_addr[0] == 0xff || asker.s6_addr[0] == 0xff;
-	if (multicast || !well_formed(skb, address_sum(frame, length), length, probe))
+	if (multicast || (probe && !is_solicited_node(&asked_at)) ||
+	    !well_formed(skb, address_sum(frame, length), length, probe))
 		return TC_ACT_OK;
 
 	int gratuitous = asker.s6_addr32[0] == target.s6_addr32[0] && asker.s6_addr32[1] == target.s6_addr32[1] &&

@@ -31,6 +31,9 @@ from tortie.reconcile import Reconciler, Table
 # The slowest row, a filter, takes 0.1 ms: a pass holds the event loop for some 20 ms at most.
 ROWS_PER_PASS = 200
 
+# What stands in the way of an endpoint may go without an event (a rule, a question the kernel had no answer to).
+JUDGE_AGAIN_S = 1.0
+
 Lookup = Callable[[Address], RouteTarget | None]  # the route by which the kernel would reach an address
 
 
@@ -58,6 +61,7 @@ class L3:
         self._unsettled: set[EndpointKey] = set()  # to be judged
         self._failing: set[EndpointKey] = set()  # judged, to be judged again after the next write
         self._judged_at = 0  # `writes` at the last look at the failing ones
+        self._judge_again_at = 0.0
         self._reports: dict[str, EndpointReport] = {}
 
     def desire(self, key: EndpointKey, endpoint: LocalEndpoint | None) -> None:
@@ -109,10 +113,11 @@ class L3:
         for kind in self._reconcilers:
             if self._reconcilers[kind].apply_puts(now, ROWS_PER_PASS):
                 return True
-        if self.writes != self._judged_at:
+        if self._failing and (self.writes != self._judged_at or now >= self._judge_again_at):
             self._judged_at = self.writes
-            self._unsettled |= self._failing
-            self._failing.clear()
+            self._judge_again_at = now + JUDGE_AGAIN_S
+            for key in list(self._failing):
+                self._render(key)
         for key in list(islice(self._unsettled, ROWS_PER_PASS)):
             self._unsettled.discard(key)
             self._judge(key)
@@ -144,8 +149,10 @@ class L3:
         return all(reconciler.in_sync for reconciler in self._reconcilers.values())
 
     def next_due(self) -> float | None:
-        """When a failed row should be tried again."""
-        due = (reconciler.next_due() for reconciler in self._reconcilers.values())
+        """When a failed row should be tried, or a failing endpoint judged, again."""
+        due = [reconciler.next_due() for reconciler in self._reconcilers.values()]
+        if self._failing:
+            due.append(self._judge_again_at)
         return min((time for time in due if time is not None), default=None)
 
     def _render_interface(self, name: str) -> None:
@@ -236,7 +243,7 @@ class L3:
             return EndpointState.DOWN, f"interface {name} does not exist: waiting for it", True
         unfit = self._facts.unfit(link)
         if unfit:
-            return EndpointState.ERROR, unfit, True
+            return EndpointState.ERROR, unfit, False
         wrong = self._wrong(endpoint)
         if wrong is not None:
             return EndpointState.ERROR, wrong, False
@@ -249,7 +256,10 @@ class L3:
                 True,
             )
         for address in endpoint.addresses:
-            found = self._lookup(address)
+            try:
+                found = self._lookup(address)
+            except KernelError as error:
+                return EndpointState.ERROR, f"its route could not be verified: {error}", False
             if found is None or found != RouteTarget(link.ifindex, ROUTE_PROTOCOL):
                 return EndpointState.ERROR, self._overruled(address, found), False
         return EndpointState.UP, "", True
