@@ -20,6 +20,8 @@ LOG = structlog.get_logger(__name__)
 
 # BIRD sends no events: sessions and lost reloads are found by asking.
 LOOK_INTERVAL_S = 2.0
+# A text that BIRD refuses stays refused until the intent changes, or somebody repairs BIRD.
+REFUSED_INTERVAL_S = 10.0
 
 
 class RoutingDaemon:
@@ -41,16 +43,17 @@ class RoutingDaemon:
         """Never ends; applies at once when the intent changes, and makes sure of it at every look."""
         while True:
             self._changed.clear()
-            if self._intent is not None:
-                await self._apply(self._intent)
+            refused = self._intent is not None and await self._apply(self._intent)
             try:
-                async with asyncio.timeout(LOOK_INTERVAL_S):
+                async with asyncio.timeout(REFUSED_INTERVAL_S if refused else LOOK_INTERVAL_S):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _apply(self, intent: BgpIntent) -> None:
+    async def _apply(self, intent: BgpIntent) -> bool:
+        """Applies the intent and asks for BIRD's state; True when BIRD refuses the text."""
         problem = ""
+        refused = False
         left_out = intent.problems
         try:
             applied = await self._sink.apply(intent)
@@ -58,6 +61,7 @@ class RoutingDaemon:
             problem = str(error)
         except BirdError as error:
             problem = str(error)
+            refused = True
             if problem != self.report.problem:
                 LOG.warning("BIRD is not configured as wanted: trying again", reason=problem)
         else:
@@ -69,6 +73,7 @@ class RoutingDaemon:
         if (report, problems) != (self.report, self.problems):
             self.report, self.problems = report, problems
             self._wake()
+        return refused
 
 
 def _report(state: BirdState, problem: str) -> Bird:

@@ -28,7 +28,7 @@ from tortie.attach.request import (
     AttachResult,
     DetachRequest,
 )
-from tortie.attach.uplink import uplink_mtu
+from tortie.attach.uplink import fit_tap, uplink_mtu
 from tortie.attach.veth import Plugged, plug, unplug
 from tortie.datastore.resources import Resources
 from tortie.errors import AttachError, InvalidResource, NotFound, TortieError, UsageError
@@ -135,9 +135,10 @@ class AttachService:
         )
 
     async def _plug(self, request: AttachRequest, addresses: tuple[Address, ...]) -> Plugged:
-        if request.tap:
-            return Plugged(mac=request.guest_mac, made=False, warnings=())
         mtu = request.mtu or await self._uplink_mtu()
+        if request.tap:
+            await asyncio.to_thread(fit_tap, request.tap, mtu, exactly=bool(request.mtu))
+            return Plugged(mac=request.guest_mac, made=False, warnings=())
         return await asyncio.to_thread(
             plug, request.interface, GUEST_INTERFACE, request.netns, addresses, request.guest_mac, mtu
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address
 
+from tortie.errors import Gone
 from tortie.kernel.netlink import address, link
 from tortie.kernel.netlink.socket import NetlinkSocket
 
@@ -14,3 +15,18 @@ def uplink_mtu(node_addresses: tuple[IPv4Address | IPv6Address, ...]) -> int:
     with NetlinkSocket() as sock:
         uplinks = {found.ifindex for found in address.dump(sock) if found.address in wanted}
         return min((found.mtu for found in link.dump(sock) if found.ifindex in uplinks), default=0)
+
+
+def fit_tap(name: str, mtu: int, *, exactly: bool) -> None:
+    """Gives the host end of a TAP the MTU; unless `exactly`, only where that is less than it has.
+
+    The guest's side is its hypervisor's: raised unasked, the host would send what the guest cannot take. A TAP that
+    is not there yet gets its MTU from whoever makes it.
+    """
+    with NetlinkSocket() as sock:
+        try:
+            found = link.get(sock, name)
+        except Gone:
+            return
+        if mtu and (mtu < found.mtu or (exactly and mtu != found.mtu)):
+            link.change(sock, found.ifindex, mtu=mtu)

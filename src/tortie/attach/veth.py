@@ -79,7 +79,14 @@ def _make_pair(
     with mapped(f"open network namespace {netns_path}"):
         descriptor = os.open(netns_path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        link.create_veth(host, VethEnd(interface, VETH_MAC, mtu), VethEnd(inner, mac, mtu, descriptor))
+        end, peer = VethEnd(interface, VETH_MAC, mtu), VethEnd(inner, mac, mtu, descriptor)
+        link.create_veth(host, end, peer)
+        made = link.get(host, interface)
+        if made.ifindex == made.peer_index:
+            # One index on both sides, by chance: then the kernel takes a carrier for no matter of urgency, and up to a
+            # second of the first packets is lost (net/core/link_watch.c, linkwatch_urgent_event).
+            link.delete(host, made.ifindex)
+            link.create_veth(host, end._replace(ifindex=made.ifindex), peer._replace(ifindex=made.ifindex + 1))
     finally:
         os.close(descriptor)
     ours = link.get(host, interface)

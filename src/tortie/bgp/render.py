@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_network
 
 from tortie.conventions import ELEVATED_ROUTE_PROTOCOL, ROUTE_PROTOCOL
 from tortie.intent.bgp import BgpIntent, Network, NextHop, Peer, Pool, SecretRef
@@ -157,12 +156,13 @@ filter from_kernel{v} {{
   accept;
 }}
 
-# A next hop in the subnet that we share with the peer is left as it is: the traffic need not pass through us.
-function to_other_as{v}(prefix subnet) {{
+# On a common link BIRD tells the peer our own gateway to the workload. Where that is the peer itself it would tell
+# nothing, though the peer knows the way: to the host, as it was told to us.
+function to_other_as{v}(ip neighbor_ip) {{
   if ! announced{v}() then reject;
   if source != RTS_BGP then {{ bgp_med = 0; accept; }}
   bgp_med = 100;
-  if bgp_next_hop ~ subnet then bgp_next_hop = bgp_next_hop;
+  if gw = neighbor_ip then bgp_next_hop = bgp_next_hop;
   accept;
 }}
 
@@ -224,13 +224,12 @@ def _export(peer: Peer) -> str:
     version = peer.address.version
     if peer.internal:
         return f"where announced{version}()"
-    # No third party lies within a prefix of one address.
-    return f"filter {{ to_other_as{version}({peer.link or ip_network(peer.address)}); }}"
+    return f"filter {{ to_other_as{version}({peer.address}); }}"
 
 
 def _is_direct(peer: Peer) -> bool:
     """A router of another AS on our link: its routes need no lookup of their next hop, so they can serve others."""
-    return peer.link is not None and not peer.internal
+    return peer.on_link and not peer.internal
 
 
 def _checked(allowed: re.Pattern[str], text: str) -> str:

@@ -25,6 +25,7 @@ from tortie.bgp.replies import Protocol, Status
 from tortie.bgp.secrets import read_secret
 from tortie.errors import BirdError
 from tortie.intent.bgp import BgpIntent, BgpProblem, SecretRef
+from tortie.kernel.run import CommandFailed, run
 
 CHECK_TIMEOUT_S = 10.0
 # How long a reload may take to show before BIRD is asked again; a change of some sessions takes 2-3 ms.
@@ -69,10 +70,13 @@ class Bgp:
         secrets, left_out = self._read_secrets(intent)
         text = render(intent, self._kernel_metric, secrets)
         self._mark = mark_of(text)
-        if text != self._read_config():
-            await asyncio.to_thread(_write, self._staged, text)
-            await self._check_staged()
-            self._staged.replace(self._config)
+        try:
+            if text != self._read_config():
+                await asyncio.to_thread(_write, self._staged, text)
+                await self._check_staged()
+                self._staged.replace(self._config)
+        except OSError as error:
+            raise BirdError(f"BIRD's configuration cannot be written: {error}") from error
         reload = not await self._control.defines(self._mark)
         if reload:
             await self._reload({peer.name for peer in possible_peers(intent, secrets)})
@@ -109,28 +113,16 @@ class Bgp:
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _check_staged(self) -> None:
-        command = (self._bird, "-p", "-c", str(self._staged))
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE,
-            )
-        except OSError as error:
-            raise BirdError(f"{self._bird} cannot be run ({error.strerror}): install the package bird2") from error
-        try:
-            async with asyncio.timeout(CHECK_TIMEOUT_S):
-                _, complaint = await process.communicate()
-        except TimeoutError:
-            raise BirdError(f"`{' '.join(command)}` did not end within {CHECK_TIMEOUT_S:g} s") from None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        if process.returncode:
-            words = complaint.decode(errors="replace").strip() or f"exit code {process.returncode}"
-            raise BirdError(f"BIRD refuses the new configuration, the old one stays in force: {words}")
+            await run([self._bird, "-p", "-c", str(self._staged)], CHECK_TIMEOUT_S)
+        except CommandFailed as error:
+            if error.status is None:
+                raise BirdError(
+                    f"BIRD cannot check its new configuration, is the package bird2 there? {error}"
+                ) from error
+            raise BirdError(
+                f"BIRD refuses the new configuration, the old one stays in force: {error.output.strip() or error}"
+            ) from error
 
     def _read_config(self) -> str:
         try:

@@ -177,7 +177,6 @@ class _Sessions:
         if address in self._me.addresses:
             return
         interface = self._me.interfaces[address.version]
-        network = interface.network
         internal = as_number == self._me.as_number
         peer = Peer(
             origin=origin,
@@ -186,7 +185,7 @@ class _Sessions:
             as_number=as_number,
             local_address=interface.ip if terms.use_node_ip else None,
             local_as=self._me.as_number,
-            link=network if address in network and network.num_addresses > 1 else None,
+            on_link=address in interface.network,
             # One side of a mesh session waits: if both connect, one connection dies. Which side it is must be decided
             # as Calico does, by text, or of a pair of its node and ours both might wait.
             passive=origin is Origin.MESH and str(interface.ip) > str(address),

@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from tortie.intent.settings import Settings
-from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec
+from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
 from tortie.model.resource import Resource
-
-_DEFAULTS = Settings()
 
 
 def compute_settings(node: str, configurations: Mapping[str, Resource[FelixConfigurationSpec]]) -> Settings:
-    """The settings of a node from the configurations by name; what none of them says is the default."""
-    specs = [configurations[name].spec for name in (f"node.{node}", "default") if name in configurations]
-
-    def first(field: str, default: Any) -> Any:
-        found = (getattr(spec, field) for spec in specs)
-        return next((value for value in found if value is not None), default)
-
-    def seconds(field: str, default: float) -> float:
-        found = first(field, None)
-        return default if found is None else float(found.total_seconds())
-
-    prefixes = first("interface_prefix", "")
+    """The settings of a node from the configurations by name; what none of them says is Felix's default."""
+    layers = [configurations[name].spec for name in (f"node.{node}", "default") if name in configurations]
+    merged = effective(*layers)
+    said = next((each for layer in layers if (each := layer.endpoint_reporting_enabled) is not None), None)
     return Settings(
-        interface_prefixes=_split(prefixes) or _DEFAULTS.interface_prefixes,
-        endpoint_reporting=first("endpoint_reporting_enabled", _DEFAULTS.endpoint_reporting),
-        reporting_interval_s=seconds("reporting_interval", _DEFAULTS.reporting_interval_s),
-        reporting_ttl_s=seconds("reporting_ttl", _DEFAULTS.reporting_ttl_s),
-        # 0 switches Felix's refresh off; an audit is what finds what no event told of, so ours stays.
-        audit_interval_s=seconds("route_refresh_interval", 0.0) or _DEFAULTS.audit_interval_s,
-        log_level=first("log_severity_screen", _DEFAULTS.log_level).lower(),
+        interface_prefixes=merged.interface_prefix,
+        # Felix keeps statuses to itself unless told; here somebody always waits for them (docs/decisions.md).
+        endpoint_reporting=said is not False,
+        reporting_interval_s=merged.reporting_interval.total_seconds() if merged.reporting_interval else 0.0,
+        reporting_ttl_s=merged.reporting_ttl.total_seconds() if merged.reporting_ttl else DEFAULTS.reporting_ttl_s,
+        # 0 switches Felix's refresh off; an audit finds what no event told of, so ours stays.
+        audit_interval_s=(
+            merged.route_refresh_interval.total_seconds()
+            if merged.route_refresh_interval
+            else DEFAULTS.audit_interval_s
+        ),
     )
 
 
-def _split(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+DEFAULTS = Settings()

@@ -62,9 +62,8 @@ class Merge:
 
     def listed(self, prefix: str, listing: Listing) -> Iterator[Change]:
         """The store was listed at one revision, for the first time or after its history was gone."""
-        announced = self._announced[prefix]
-        present = {item.key for item in listing.items}
-        gone = (Event(key, None, listing.revision) for key in announced.keys() - present)
+        missing = set(self._announced[prefix]).difference(item.key for item in listing.items)
+        gone = (Event(key, None, listing.revision) for key in sorted(missing))
         yield from self._announce(prefix, gone)
         found = (Event(item.key, item.value, item.revision) for item in listing.items)
         yield from self._announce(prefix, found)

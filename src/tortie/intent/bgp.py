@@ -50,7 +50,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     as_number: int
     local_address: Address | None  # None: the kernel chooses by route
     local_as: int
-    link: Network | None  # the subnet that we share with it; None: it is behind a router
+    on_link: bool  # it lies in the subnet of our own address; else it is behind a router
     passive: bool = False  # wait for the peer to connect
     reflector_client: bool = False
     next_hop: NextHop = NextHop.AUTO

@@ -13,4 +13,3 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reporting_interval_s: float = 30.0  # 0: no node status in the datastore
     reporting_ttl_s: float = 90.0
     audit_interval_s: float = 90.0
-    log_level: str = "info"

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from tortie.errors import TortieError
 
 OUTPUT_BYTES = 1024 * 1024
+DEATH_S = 1  # after SIGKILL
 
 
 class CommandFailed(TortieError):
@@ -94,4 +95,7 @@ async def _kill(process: asyncio.subprocess.Process) -> None:
     # The group: a child may outlive its parent and hold the pipes open.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    await process.wait()
+    # wait() also waits for the pipes, and a daemon that left the group may hold them for ever.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DEATH_S):
+            await process.wait()

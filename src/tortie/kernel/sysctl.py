@@ -1,7 +1,6 @@
 """/proc/sys/net of the calling thread's network namespace; `netns.run_in` reaches another one.
 
-Paths are written with slashes, `ipv4/conf/eth0.10/rp_filter`: an interface name may contain dots, never a
-slash.
+Paths are written with slashes, `ipv4/conf/eth0.10/rp_filter`: an interface name may contain dots, never a slash.
 """
 
 from __future__ import annotations
@@ -21,6 +20,5 @@ def read(path: str) -> str:
 
 def write(path: str, value: str) -> None:
     """Sets the value; `Gone` where there is no such setting, `Refused` where the kernel does not take it."""
-    # Not write_text: its O_CREAT would have /proc create a missing file, which is EACCES instead of ENOENT.
-    with mapped(f"write sysctl net/{path}={value}"), (_ROOT / path).open("r+", encoding="ascii") as file:
-        file.write(value)
+    with mapped(f"write sysctl net/{path}={value}"):
+        (_ROOT / path).write_text(value, encoding="ascii")

@@ -4,7 +4,8 @@ A user's document may hold no field that the model does not know, unless the sto
 all its faults are reported at once. A stored document may hold unknown fields, which are kept; if it breaks the
 rules of its kind it becomes a `Quarantined`, and no content whatever raises.
 
-What no single field can show is judged by the rules of the kind, as soon as every field of the spec can be read.
+What no single field can show is judged by the rules of the kind, and only when the spec has no other fault: a rule
+that meets a misspelt field would complain of the field's absence too.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def from_user(
     reported = {problem.path for problem in problems}
     problems += [problem for problem in metadata_problems(metadata) if problem.path not in reported]
     problems += spec_problems
-    if spec is None:
+    if spec is None or spec_problems:
         raise InvalidResource(_subject(key), tuple(problems))
 
     base = _updated(kind, body, stored) if stored else body | {"metadata": {}}

@@ -35,8 +35,8 @@ def new(
 ) -> Resource[S]:
     """An object to be created; raises InvalidResource.
 
-    `name` may be empty for a kind whose spec names it. Without `uid` and
-    `creation_timestamp` it gets them when it is stored (see `stamped`).
+    `name` may be empty for a kind whose spec names it. Without `uid` and `creation_timestamp` the object gets them
+    when it is stored (see `stamped`).
     """
     computed = KINDS[kind].computed_name
     key = ResourceKey(kind, namespace, name or (computed(spec) if computed else ""))

@@ -41,8 +41,11 @@ def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping
 
 
 def metadata_problems(metadata: Metadata) -> Iterator[Problem]:
-    """What is wrong with an object's name, labels and annotations."""
+    """What is wrong with an object's name, namespace, labels and annotations."""
     if fault := name_fault(metadata.name) if metadata.name else "is required":
         yield Problem("metadata.name", metadata.name, fault)
+    if "/" in metadata.namespace:
+        # It would be another key's text; apart from that Calico takes any namespace.
+        yield Problem("metadata.namespace", metadata.namespace, "must not hold a slash")
     yield from label_problems(metadata.labels)
     yield from annotation_problems(metadata.annotations)

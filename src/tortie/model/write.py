@@ -13,8 +13,9 @@ import msgspec
 import msgspec.inspect as mi
 
 from tortie.model.check import type_info
-from tortie.model.codec import from_json
+from tortie.model.document import without_nulls
 from tortie.model.resource import API_VERSION, Metadata, Resource
+from tortie.model.schema import convert
 
 _NONSENSE = object()
 
@@ -110,7 +111,7 @@ def _meaning(part: object, info: mi.Type) -> object:
     match _plain(info):
         case mi.StructType(cls=cls) | mi.CustomType(cls=cls):
             try:
-                return msgspec.convert(part, cls, dec_hook=from_json)
+                return convert(without_nulls(part), cls)
             except msgspec.ValidationError:
                 return _NONSENSE
     return part

@@ -68,6 +68,17 @@ def test_an_attach_with_other_addresses_replaces_them(agent: RunningAgent, netns
     agent.namespace.run("ping -c1 -W2 10.65.0.25")
 
 
+def test_the_first_packet_passes_also_when_both_ends_would_get_one_index(
+    agent: RunningAgent, netns: NetnsFactory
+) -> None:
+    guest = netns("web")
+    assert list(links(agent)) == ["lo"], "a host and a guest alike: both ends would get index 2"
+    agent.attach("web", netns=guest.path, addresses=["10.65.0.24"])
+    ends = links(agent)[HOST_END], json.loads(guest.run("ip -j link show eth0"))[0]["ifindex"]
+    assert ends[0] != ends[1]
+    agent.namespace.run("ping -c1 -W1 10.65.0.24")
+
+
 def test_detach_removes_all_and_may_be_repeated(agent: RunningAgent, netns: NetnsFactory) -> None:
     guest = netns("web")
     before = links(agent)
@@ -192,6 +203,14 @@ def test_the_mtu_is_that_of_the_uplink(agent: RunningAgent, netns: NetnsFactory)
     explicit = netns("db")
     agent.attach("db", netns=explicit.path, addresses=["10.65.0.25"], mtu=1300)
     assert "mtu 1300" in explicit.run("ip link show eth0")
+    for name, mtu in (("tap1", 1500), ("tap2", 1280)):
+        run(f"ip tuntap add dev {name} mode tap && ip link set {name} mtu {mtu} up")
+    agent.attach("vm1", tap="tap1", mac="02:00:00:00:00:01", addresses=["10.65.0.26"])
+    agent.attach("vm2", tap="tap2", mac="02:00:00:00:00:02", addresses=["10.65.0.27"])
+    assert "mtu 1400" in run("ip link show tap1")
+    assert "mtu 1280" in run("ip link show tap2"), "never raised unasked: the guest has the other side"
+    agent.attach("vm2", tap="tap2", mac="02:00:00:00:00:02", addresses=["10.65.0.27"], mtu=1500)
+    assert "mtu 1500" in run("ip link show tap2")
 
 
 def test_twenty_at_once(agent: RunningAgent, netns: NetnsFactory) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tests.netns.conftest import NetnsFactory
 from tests.netns.kernel.oracle import ip, veth, wait_link
 from tortie.errors import Busy, Exists, Gone, Refused
+from tortie.kernel import libc, sysctl, tap
 from tortie.kernel import netns as kernel_netns
-from tortie.kernel import sysctl, tap
 from tortie.kernel.netlink import link
 from tortie.kernel.netlink.link import VethEnd
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -42,6 +42,21 @@ class TestNamespace:
         name = f"tt-{secrets.token_hex(3)}-file"
         Path(kernel_netns.named(name)).touch()
         kernel_netns.delete(name)
+        assert not Path(kernel_netns.named(name)).exists()
+
+    def test_a_failure_half_way_leaves_no_name(self, netns: NetnsFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+        netns("a")  # needs root
+        mount = libc.mount
+
+        def failing(source: str, target: str, filesystem: str, flags: int = 0) -> None:
+            if source == "/proc/thread-self/ns/net":
+                raise PermissionError(1, "Operation not permitted")
+            mount(source, target, filesystem, flags)
+
+        monkeypatch.setattr(libc, "mount", failing)
+        name = f"tt-{secrets.token_hex(3)}-half"
+        with pytest.raises(Refused, match=f"create network namespace {name}"):
+            kernel_netns.create(name)
         assert not Path(kernel_netns.named(name)).exists()
 
     def test_identity_is_the_namespace_not_the_name(self, netns: NetnsFactory) -> None:

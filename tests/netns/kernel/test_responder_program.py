@@ -281,6 +281,8 @@ class TestNeighbourDiscovery:
             pytest.param(
                 HELD._replace(options=option(OPTION_SOURCE_MAC, mac_bytes(GUEST))).packed(), id="probe with a MAC"
             ),
+            pytest.param(HELD._replace(ip_destination=V6.held).packed(), id="probe to the address itself"),
+            pytest.param(HELD._replace(ip_destination=ip_address("ff02::1")).packed(), id="probe to all nodes"),
             pytest.param(GOOD.packed()[:77], id="cut inside the target"),
             pytest.param(GOOD.packed()[:85], id="cut inside the option"),
             pytest.param(GOOD._replace(options=option(14, bytes(14))).packed()[:-8], id="cut where it is all zeros"),

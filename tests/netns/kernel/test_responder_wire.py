@@ -190,10 +190,11 @@ def wire(request: pytest.FixtureRequest) -> Wire:
     return found
 
 
-@pytest.mark.parametrize("to", ["broadcast", "unicast"])
+@pytest.mark.parametrize("to", ["broadcast", "unicast", "stale"])
 @pytest.mark.parametrize("target", [ip_address("169.254.1.1"), NEIGHBOUR4, FOREIGN4, HELD4], ids=str)
 def test_arp_is_answered(wire: Wire, target: Ip, to: str) -> None:
-    destination = BROADCAST if to == "broadcast" else wire.host_mac
+    # A guest that moved here may still ask its former host, by name.
+    destination = {"broadcast": BROADCAST, "unicast": wire.host_mac, "stale": "fe:00:00:00:00:99"}[to]
     answer = wire.ask(arp_request(GUEST_MAC, OWN4, target, destination).packed())
     assert answer == arp_reply(wire.host_mac, target, GUEST_MAC, OWN4)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.netns.kernel.oracle import ip, veth
 from tortie.errors import Exists, Gone, LinkDown, Refused
-from tortie.kernel.netlink import address, link, route
+from tortie.kernel.netlink import address, fib, link, route
 from tortie.kernel.netlink.address import Address
 from tortie.kernel.netlink.route import Route
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -287,3 +287,27 @@ def test_a_connected_route_of_the_kernel_is_read_with_its_protocol(scene: Scene)
     )
     kernel = [row for row in scene.dump(ifindex=scene.ifindex) if row.destination == scene.first.packed]
     assert [row.protocol for row in kernel] == [2]
+
+
+class TestLookup:
+    def test_tells_the_row_that_a_packet_would_take(self, scene: Scene) -> None:
+        (row,) = scene.routes(1)
+        assert route.add(scene.sock, [row]) == {}
+        found = fib.lookup(scene.sock, row.destination)
+        assert found is not None
+        assert (found.destination, found.prefix_length, found.protocol) == (row.destination, row.prefix_length, OURS)
+
+    def test_sees_a_better_route_of_somebody_else(self, scene: Scene) -> None:
+        (row,) = scene.routes(1)
+        table = 4711
+        assert route.add(scene.sock, [row, row._replace(table=table, protocol=FOREIGN)]) == {}
+        scene.namespace.run(f"ip {scene.flag} rule add pref 100 lookup {table}")
+        found = fib.lookup(scene.sock, row.destination)
+        assert found is not None
+        assert (found.table, found.protocol) == (table, FOREIGN)
+
+    def test_nowhere_is_none(self, scene: Scene) -> None:
+        (row,) = scene.routes(1)
+        assert fib.lookup(scene.sock, row.destination) is None
+        assert route.add(scene.sock, [row._replace(ifindex=0, type=route.TYPE_BLACKHOLE, scope=0)]) == {}
+        assert fib.lookup(scene.sock, row.destination) is None

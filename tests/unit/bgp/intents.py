@@ -9,7 +9,6 @@ from tortie.intent.bgp import BgpIntent, Origin, Peer, Pool
 from tortie.model.resource import ResourceKey
 
 A4, B4, C4, REFLECTOR4 = (f"172.18.203.{last}" for last in (125, 126, 129, 200))
-LINK4, LINK6 = ip_network("172.18.203.0/24"), ip_network("fd00:203::/64")
 A6, B6 = "fd00:203::125", "fd00:203::126"
 ELSEWHERE4 = "172.18.204.10"  # behind a router
 
@@ -28,7 +27,7 @@ def peer(address: str, *, local: str, origin: Origin = Origin.MESH, **changes: A
         "as_number": 64512,
         "local_address": ip_address(local),
         "local_as": 64512,
-        "link": LINK4 if ":" not in address else LINK6,
+        "on_link": True,
         "source": BGP_PEER,
     }
     return Peer(origin=origin, address=ip_address(address), **(default | changes))

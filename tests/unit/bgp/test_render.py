@@ -35,7 +35,7 @@ SCENES = {
         A4,
         peer("172.18.203.1", local=A4, origin=Origin.GLOBAL, as_number=64601, next_hop=NextHop.KEEP),
         peer("172.18.203.2", local=A4, origin=Origin.NODE, as_number=64601, next_hop=NextHop.SELF, port=1790),
-        peer(ELSEWHERE4, local=A4, origin=Origin.NODE, as_number=4200000000, link=None, local_address=None),
+        peer(ELSEWHERE4, local=A4, origin=Origin.NODE, as_number=4200000000, on_link=False, local_address=None),
         peer("172.18.203.3", local=A4, origin=Origin.NODE, as_number=64601, password=PASSWORD),
         listen_port=1179,
     ),
@@ -47,7 +47,7 @@ SCENES = {
     ),
     "dual-stack": intent(A4, peer(B4, local=A4), peer(B6, local=A6)),
     "ipv6-only": intent("203.0.113.7", peer(B6, local=A6), pools=()),
-    "two-subnets": intent(A4, peer(B4, local=A4), peer(ELSEWHERE4, local=A4, link=None)),
+    "two-subnets": intent(A4, peer(B4, local=A4), peer(ELSEWHERE4, local=A4, on_link=False)),
 }
 
 

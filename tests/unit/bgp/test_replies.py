@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tortie.bgp.replies import (
@@ -15,52 +17,9 @@ from tortie.bgp.replies import (
     parse_symbol,
 )
 
-STATUS = """\
-1000-BIRD 2.0.12
-1011-Router ID is 10.0.0.1
- Hostname is vm
- Current server time is 2026-11-24 04:14:50.801
- Last reboot on 2026-11-24 04:14:50.174
- Last reconfiguration on 2026-11-24 04:15:11.003
-0024-Graceful restart recovery in progress
-   Waiting for 1 channels to recover
-   Wait timer is 239.373/240
-0013 Daemon is up and running
-"""
-
-PROTOCOLS = """\
-2002-Name       Proto      Table      State  Since         Info
-1002-device1    Device     ---        up     2026-11-24 04:08:29.514  
-1006-
-1002-kernel4    Kernel     master4    up     2026-11-24 04:08:29.514  
-1006-  Channel ipv4
-     State:          UP
-     Routes:         7 imported, 3 exported, 7 preferred
- 
-1002-Mesh_10_0_0_2 BGP        ---        up     2026-11-24 04:08:30.100  Established   
-1006-  BGP state:          Established
-     Neighbor address: 10.0.0.2
-     Neighbor AS:      64512
-     Local AS:         64512
-     Neighbor ID:      10.0.0.2
-   Channel ipv4
-     State:          UP
-     Routes:         5 imported, 1 filtered, 2 exported, 5 preferred
- 
-1002-Mesh_10_0_0_3 BGP        ---        start  2026-11-24 04:08:29.514  Connect       Socket: No route to host
-1006-  BGP state:          Connect
-     Neighbor address: 10.0.0.3
-     Neighbor AS:      64512
-   Channel ipv4
-     State:          DOWN
- 
-1002-Mesh_10_0_0_4 BGP        ---        down   04:08:29       
-1006-  BGP state:          Down
-     Neighbor address: 10.0.0.4
-     Neighbor AS:      64512
- 
-0000 
-"""
+REPLIES = Path(__file__).parent / "replies"
+STATUS = (REPLIES / "show-status.txt").read_text()
+PROTOCOLS = (REPLIES / "show-protocols-all.txt").read_text()
 
 
 def lines(text: str) -> list[Line]:

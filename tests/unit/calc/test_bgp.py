@@ -41,7 +41,7 @@ def compute(name: str, *objects: Resource[Any], prefixes: tuple[str, ...] = ("ca
 
 def described(peer: Peer) -> str:
     words = [peer.name, f"{peer.port}", f"as {peer.as_number}", f"node {peer.node}" if peer.node else "no node"]
-    words += ["passive"] * peer.passive + ["client"] * peer.reflector_client + ["off-link"] * (peer.link is None)
+    words += ["passive"] * peer.passive + ["client"] * peer.reflector_client + ["off-link"] * (not peer.on_link)
     words += [f"next hop {peer.next_hop.lower()}"] * (peer.next_hop is not NextHop.AUTO)
     words += ["any source"] * (peer.local_address is None)
     words += [f"password {peer.password.name}/{peer.password.key}"] if peer.password else []
@@ -127,7 +127,7 @@ class TestMesh:
         far = node("far", "172.18.204.10/24")
         assert sessions("a", A, far) == ["Mesh_172_18_204_10, 179, as 64512, node far, off-link"]
 
-    def test_a_bare_node_address_has_no_link(self) -> None:
+    def test_a_bare_node_address_has_nobody_on_its_link(self) -> None:
         assert sessions("a", node("a", f"{LINK}.125"), B) == ["Mesh_172_18_203_126, 179, as 64512, node b, off-link"]
 
     def test_password(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import select
+import signal
 import sys
 from pathlib import Path
 
@@ -62,8 +63,20 @@ async def test_death_by_signal_is_told() -> None:
 async def test_late_is_killed_with_its_children(tmp_path: Path) -> None:
     file = tmp_path / "pid"
     with pytest.raises(CommandFailed, match=r"no end after 1 s"):
-        await run(["sh", "-c", f"sleep 100 & echo $! > {file}; wait"], timeout_s=1)
+        async with asyncio.timeout(10):
+            await run(["sh", "-c", f"sleep 100 & echo $! > {file}; wait"], timeout_s=1)
     wait_dead(int(file.read_text()))
+
+
+async def test_a_daemon_that_keeps_the_pipes_does_not_keep_us(tmp_path: Path) -> None:
+    file = tmp_path / "pid"
+    daemon = f"setsid sh -c 'echo $$ > {file}; exec sleep 100' & wait"
+    with pytest.raises(CommandFailed, match=r"no end after 1 s"):
+        async with asyncio.timeout(10):
+            await run(["sh", "-c", daemon], timeout_s=1)
+    pid = int(file.read_text())
+    os.kill(pid, signal.SIGKILL)
+    wait_dead(pid)
 
 
 async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path) -> None:

@@ -52,8 +52,7 @@ _LOOPBACK_INDEX = 1
 class Address(NamedTuple):
     """An address of a link. (ifindex, address, prefix_length) is the key.
 
-    In IPv6 the kernel sets the scope by the address itself. FLAG_PERMANENT is set by the kernel on what is
-    read.
+    In IPv6 the kernel sets the scope by the address itself. FLAG_PERMANENT is set by the kernel on what is read.
     """
 
     ifindex: int

@@ -17,12 +17,16 @@ from tortie.kernel.netlink.socket import NetlinkSocket
 _ROUTE_MESSAGE = struct.Struct("=BBBBBBBBI")
 _DESTINATION = 1
 _FIB_MATCH = 0x2000  # RTM_F_FIB_MATCH: the row of the table, not the cached path made from it
+_LOOKUP_TABLE = 0x1000  # RTM_F_LOOKUP_TABLE: IPv4 says "main" without it; IPv6 does not know the flag
 
 
 def lookup(sock: NetlinkSocket, address: bytes) -> Route | None:
     """The route that a packet of this host to `address` would take; None when there is none. O(1)."""
-    family = socket.AF_INET if len(address) == 4 else socket.AF_INET6
-    body = _ROUTE_MESSAGE.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, _FIB_MATCH)
+    if len(address) == 4:
+        family, flags = socket.AF_INET, _FIB_MATCH | _LOOKUP_TABLE
+    else:
+        family, flags = socket.AF_INET6, _FIB_MATCH
+    body = _ROUTE_MESSAGE.pack(family, 8 * len(address), 0, 0, 0, 0, 0, 0, flags)
     try:
         answers = sock.request(GET_ROUTE, 0, body + attribute(_DESTINATION, address), "look up a route")
     except (Gone, Refused):

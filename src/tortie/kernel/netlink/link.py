@@ -104,6 +104,7 @@ class VethEnd(NamedTuple):
     mac: str = ""
     mtu: int = 0
     netns: int | None = None  # descriptor of its network namespace; None is the socket's
+    ifindex: int = 0  # both ends' or none's: the kernel takes a peer's only beside the other
 
 
 def dump(sock: NetlinkSocket) -> list[Link]:
@@ -127,9 +128,9 @@ def get_by_index(sock: NetlinkSocket, ifindex: int) -> Link:
 
 def create_veth(sock: NetlinkSocket, end: VethEnd, peer: VethEnd) -> None:
     """Makes a veth pair, down, each end at once in its namespace; `Exists` if a name is taken there."""
-    data = nested(_INFO_DATA, attribute(_VETH_PEER, _LINK_MESSAGE.pack(0, 0, 0, 0, 0, 0) + _veth_end(peer)))
+    data = nested(_INFO_DATA, attribute(_VETH_PEER, _veth_end(peer)))
     info = nested(_LINK_INFO, text(_INFO_KIND, "veth"), data)
-    body = _LINK_MESSAGE.pack(0, 0, 0, 0, 0, 0) + _veth_end(end) + info
+    body = _veth_end(end) + info
     sock.request(NEW_LINK, CREATE | EXCLUSIVE, body, f"create veth {end.name} with peer {peer.name}")
 
 
@@ -154,8 +155,7 @@ def change(
     addr_gen_mode: int | None = None,
     netns: int | None = None,
 ) -> None:
-    """Changes what is given in one request; `master` 0 releases, `netns` is a descriptor to move the link
-    into.
+    """Changes what is given in one request; `master` 0 releases, `netns` is a descriptor to move the link into.
 
     Not atomic: of several changes the first may stand when a later one is refused.
     """
@@ -223,7 +223,7 @@ def _get(sock: NetlinkSocket, ifindex: int, selector: bytes, doing: str) -> Link
 
 
 def _veth_end(end: VethEnd) -> bytes:
-    parts = [text(_NAME, end.name)]
+    parts = [_LINK_MESSAGE.pack(0, 0, 0, end.ifindex, 0, 0), text(_NAME, end.name)]
     if end.mac:
         parts.append(attribute(_MAC, mac_bytes(end.mac)))
     if end.mtu:

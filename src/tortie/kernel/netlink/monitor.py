@@ -2,9 +2,8 @@
 
 Invariants:
 * One wake-up costs bounded work: `read(limit)` takes at most `limit` messages.
-* When the kernel had to drop events, everything older is thrown away and one `Overflow` comes after it. So
-  the rule for the caller is one line: at `Overflow`, read everything again; events that follow are newer than
-  that.
+* When the kernel had to drop events, those still queued are thrown away and one `Overflow` comes after them. So the
+  rule for the caller is one line: at `Overflow`, read everything again; events that follow are newer than that.
 * Events tell that something changed at that moment. By the time of reading it may have changed again.
 
 The kernel is silent where a link is set down: its IPv4 routes vanish without an event.
@@ -135,7 +134,7 @@ class Monitor:
             except BlockingIOError:
                 if self._losing:
                     self._losing = False
-                    return [Overflow()]
+                    events.append(Overflow())
                 break
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
@@ -143,7 +142,6 @@ class Monitor:
                         raise
                 # The kernel reports the loss ahead of what is still queued, which is older than the loss.
                 self._losing = True
-                events = []
                 continue
             if not self._losing:
                 for message in parse_messages(bytes(self._buffer[:length])):

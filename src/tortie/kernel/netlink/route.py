@@ -9,8 +9,8 @@ What the families do differently, and no flag changes:
 * Metric. 0 is a metric in IPv4 and the best one. In IPv6 the kernel stores 0 as 1024, so a `Route` with
   metric 0 never reads back. In a deletion 0 means any metric, in both.
 * Scope. IPv6 has none; it reads back as 0.
-* Link down. The kernel drops IPv4 routes of a link that is set down without telling anybody; for IPv6 it
-  sends deletions.
+* Link down. The kernel drops IPv4 routes of a link that is set down without telling anybody; for IPv6 it sends
+  deletions.
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ _ADDRESS_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 class Route(NamedTuple):
     """A row of a routing table. (family, table, destination, prefix_length, tos, metric) is the kernel's key.
 
-    A foreign route with several next hops shows `ifindex` 0 and no gateway: its key is right, its target
-    unsaid.
+    A foreign route with several next hops shows `ifindex` 0 and no gateway: its key is right, its target unsaid.
     """
 
     family: int  # AF_INET or AF_INET6
@@ -91,8 +90,7 @@ def add(sock: NetlinkSocket, routes: Iterable[Route]) -> dict[Route, KernelError
 
 
 def delete(sock: NetlinkSocket, routes: Iterable[Route]) -> dict[Route, KernelError]:
-    """Removes routes of that key, protocol, interface and gateway, whatever their scope; returns the failed
-    ones.
+    """Removes routes of that key, protocol, interface and gateway, whatever their scope; returns the failed.
 
     What is not there is no failure. Metric 0 removes whatever metric the row has, best first.
     """

@@ -1,9 +1,8 @@
 """One NETLINK_ROUTE socket: requests, dumps and packed batches, each answered before the call returns.
 
 Invariants:
-* A call never waits. The kernel handles a request inside sendmsg(2) and has queued the answer when it
-  returns, so an empty queue means that the answer was lost, which is `Busy`: read the state again before the
-  next write.
+* A call never waits. The kernel handles a request inside sendmsg(2) and has queued the answer when it returns, so an
+  empty queue means that the answer was lost, which is `Busy`: read the state again before the next write.
 * Answers are told apart by sequence number; those of an earlier, failed call are skipped.
 * The socket stays in the network namespace where it was made and may be used from anywhere afterwards, but by
   one thread at a time.

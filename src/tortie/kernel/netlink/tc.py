@@ -94,8 +94,7 @@ def delete_clsact(sock: NetlinkSocket, ifindex: int) -> None:
 def put_filter(
     sock: NetlinkSocket, ifindex: int, hook: Hook, priority: int, handle: int, name: str, program: int
 ) -> None:
-    """Makes the program (a descriptor) run at the hook, in the place of the filter of that priority and
-    handle.
+    """Makes the program (a descriptor) run at the hook, in the place of the filter of that priority and handle.
 
     The kernel replaces whatever bpf filter stands there: look at `filters` first. `Refused` without clsact.
     """

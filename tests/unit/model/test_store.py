@@ -1,0 +1,208 @@
+"""What the store holds, read and written back: nothing is lost, nothing raises, what is wrong is quarantined."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.unit.model.documents import SPECS, TIME, UID, document, json_values, key, spoiled_documents
+from tortie.errors import Problem
+from tortie.model import Quarantined, Resource, ResourceKey, from_store, to_store, unknown_fields, with_spec
+from tortie.model.kinds import KINDS
+
+
+def read(body: object, of: ResourceKey) -> Resource[Any]:
+    resource = from_store(of, msgspec.json.encode(body), 7)
+    assert isinstance(resource, Resource), resource
+    return resource
+
+
+def problems(data: bytes, of: ResourceKey) -> tuple[Problem, ...]:
+    quarantined = from_store(of, data, 7)
+    assert isinstance(quarantined, Quarantined)
+    assert (quarantined.key, quarantined.revision) == (of, 7)
+    return quarantined.problems
+
+
+@pytest.mark.parametrize("kind", SPECS)
+class TestEveryKind:
+    def test_has_a_valid_example(self, kind: str) -> None:
+        assert set(SPECS) == set(KINDS)
+
+    def test_a_rewrite_changes_nothing(self, kind: str) -> None:
+        body = document(kind)
+        assert msgspec.json.decode(to_store(read(body, key(kind)))) == body
+
+    def test_metadata_and_revision(self, kind: str) -> None:
+        resource = read(document(kind), key(kind))
+        assert resource.key == key(kind)
+        assert resource.metadata.name == key(kind).name
+        assert (resource.metadata.uid, resource.metadata.creation_timestamp) == (UID, TIME)
+        assert resource.metadata.labels["rack"] == "rack1"
+        assert resource.revision == 7
+
+    def test_unknown_fields_survive_everywhere(self, kind: str) -> None:
+        body = document(kind)
+        body["newPart"] = {"a": [1, None]}
+        body["metadata"]["newMeta"] = "x"
+        body["spec"]["newField"] = {"deep": [{"er": 2**60}]}
+        resource = read(body, key(kind))
+        assert msgspec.json.decode(to_store(resource)) == body
+        assert set(unknown_fields(resource)) == {"newPart", "metadata.newMeta", "spec.newField"}
+
+    def test_resource_version_is_never_stored(self, kind: str) -> None:
+        body = document(kind)
+        body["metadata"]["resourceVersion"] = "12"
+        assert msgspec.json.decode(to_store(read(body, key(kind)))) == document(kind)
+
+    def test_null_is_absent(self, kind: str) -> None:
+        body = document(kind)
+        body["metadata"] |= {"annotations": None, "ownerReferences": None, "generation": None}
+        body["spec"] |= {
+            field: None for field in KINDS[kind].spec.__struct_encode_fields__ if field not in body["spec"]
+        }
+        assert read(body, key(kind)).spec == read(document(kind), key(kind)).spec
+
+
+class TestUnknownFieldsWithinLists:
+    def body(self) -> dict[str, Any]:
+        peer = {"name": "dns", "protocol": "UDP", "port": 53, "hostPort": 0, "hostIP": "", "newField": "dns"}
+        body = document("WorkloadEndpoint")
+        body["spec"]["ports"] = [{**body["spec"]["ports"][0], "newField": "http"}, peer]
+        return body
+
+    def test_follow_their_element(self) -> None:
+        body = self.body()
+        resource = read(body, key("WorkloadEndpoint"))
+        first, second = resource.spec.ports
+        changed = with_spec(resource, replace(resource.spec, ports=(second, first, replace(first, port=81))))
+        ports = msgspec.json.decode(to_store(changed))["spec"]["ports"]
+        assert [port.get("newField") for port in ports] == ["dns", "http", None]
+
+    def test_survive_beside_null(self) -> None:
+        body = self.body()
+        body["spec"]["ports"][0]["hostIP"] = None
+        ports = msgspec.json.decode(to_store(read(body, key("WorkloadEndpoint"))))["spec"]["ports"]
+        assert ports == self.body()["spec"]["ports"]
+
+    def test_are_named_with_their_place(self) -> None:
+        resource = read(self.body(), key("WorkloadEndpoint"))
+        assert unknown_fields(resource) == ("spec.ports[0].newField", "spec.ports[1].newField")
+
+
+class TestSpelling:
+    """A value keeps the form it was written in for as long as it means the same."""
+
+    def test_kept_beside_a_change(self) -> None:
+        body = document("WorkloadEndpoint", ipNetworks=["10.65.0.24", "FD00::24"], mac="02-11-22-33-44-55")
+        resource = read(body, key("WorkloadEndpoint"))
+        changed = with_spec(resource, replace(resource.spec, profiles=("other",)))
+        body["spec"]["profiles"] = ["other"]
+        assert msgspec.json.decode(to_store(changed)) == body
+
+    def test_canonical_for_what_changed(self) -> None:
+        body = document("WorkloadEndpoint", ipNetworks=["10.65.0.24", "FD00::24"], ipNATs=None)
+        resource = read(body, key("WorkloadEndpoint"))
+        addresses = resource.spec.ip_networks
+        changed = with_spec(resource, replace(resource.spec, ip_networks=(addresses[1], addresses[0] + 1)))
+        assert msgspec.json.decode(to_store(changed))["spec"]["ipNetworks"] == ["FD00::24", "10.65.0.25/32"]
+
+    def test_types_of_calico_are_always_canonical(self) -> None:
+        resource = read(document("BGPPeer", asNumber="0.64601", keepaliveTime="90s"), key("BGPPeer"))
+        spec = msgspec.json.decode(to_store(resource))["spec"]
+        assert (spec["asNumber"], spec["keepaliveTime"]) == (64601, "1m30s")
+
+
+class TestLeavingOut:
+    def test_empty_optional_fields_are_left_out(self) -> None:
+        body = document("IPPool", disabled=False, disableBGPExport=False)
+        assert msgspec.json.decode(to_store(read(body, key("IPPool")))) == document("IPPool")
+
+    def test_false_and_zero_of_three_valued_fields_are_written(self) -> None:
+        spec = msgspec.json.decode(to_store(read(document("ClusterInformation"), key("ClusterInformation"))))["spec"]
+        assert spec["datastoreReady"] is False
+
+    def test_an_explicit_empty_list_of_failsafe_ports_is_written(self) -> None:
+        body = document("FelixConfiguration")
+        resource = read(body, key("FelixConfiguration"))
+        assert resource.spec.failsafe_inbound_host_ports == ()
+        assert resource.spec.failsafe_outbound_host_ports is None
+        assert msgspec.json.decode(to_store(resource)) == body
+
+
+QUARANTINED = {
+    "empty value": (b"", "", "is not JSON"),
+    "text": (b"Never", "", "is not JSON"),
+    "not UTF-8": (b'"\xff"', "", "is not JSON"),
+    "half a document": (b'{"kind":', "", "is not JSON"),
+    "number out of range": (b"1e999", "", "is not JSON"),
+    "brackets without end": (b"[" * 100_000, "", "nested too deeply"),
+    "a list": (b"[]", "", "must be an object"),
+    "null": (b"null", "", "must be an object"),
+    "no spec": (b"{}", "spec.cidr", "is required"),
+    "spec is a text": (b'{"spec":"x"}', "spec", "must be an object"),
+    "metadata is a list": (b'{"metadata":[],"spec":{"cidr":"10.0.0.0/16"}}', "metadata", "must be an object"),
+    "wrong type": (b'{"spec":{"cidr":"10.0.0.0/16","blockSize":"26"}}', "spec.blockSize", "must be a whole number"),
+    "beyond 64 bits": (b'{"spec":{"cidr":"10.0.0.0/16","blockSize":1%s}}' % (b"0" * 30), "spec.blockSize", "20 to 32"),
+    "unknown word": (b'{"spec":{"cidr":"10.0.0.0/16","ipipMode":"never"}}', "spec.ipipMode", "must be one of"),
+    "broken rule": (b'{"spec":{"cidr":"10.0.0.0/16","blockSize":19}}', "spec.blockSize", "from 20 to 32"),
+    "other kind": (b'{"kind":"Node","spec":{"cidr":"10.0.0.0/16"}}', "kind", "must be IPPool"),
+    "other version": (b'{"apiVersion":"v1","spec":{"cidr":"10.0.0.0/16"}}', "apiVersion", "projectcalico.org/v3"),
+    "other name": (b'{"metadata":{"name":"b"},"spec":{"cidr":"10.0.0.0/16"}}', "metadata.name", "must be pool-a"),
+    "namespace": (b'{"metadata":{"namespace":"b"},"spec":{"cidr":"10.0.0.0/16"}}', "metadata.namespace", "absent"),
+    "label": (b'{"metadata":{"labels":{"a":"b c"}},"spec":{"cidr":"10.0.0.0/16"}}', "metadata.labels.a", "value"),
+}
+
+
+@pytest.mark.parametrize("case", QUARANTINED)
+def test_what_is_wrong_is_quarantined_with_its_place(case: str) -> None:
+    data, path, reason = QUARANTINED[case]
+    (problem,) = problems(data, key("IPPool"))
+    assert problem.path == path
+    assert reason in str(problem)
+
+
+def test_every_problem_is_told() -> None:
+    body = document("IPPool", cidr="10.65.0.1/16", blockSize="26", ipipMode="never")
+    body["metadata"]["labels"] = {"a": 1}
+    found = problems(msgspec.json.encode(body), key("IPPool"))
+    assert {problem.path for problem in found} == {
+        "metadata.labels.a",
+        "spec.cidr",
+        "spec.blockSize",
+        "spec.ipipMode",
+    }
+
+
+def test_a_name_that_cannot_be_is_quarantined() -> None:
+    upper = ResourceKey("Node", "", "Node-A")
+    assert [problem.path for problem in problems(b'{"spec":{}}', upper)] == ["metadata.name"]
+
+
+@given(st.sampled_from(sorted(SPECS)), st.binary(max_size=64))
+def test_no_bytes_raise(kind: str, data: bytes) -> None:
+    assert isinstance(from_store(key(kind), data), Resource | Quarantined)
+
+
+@given(st.sampled_from(sorted(SPECS)), json_values)
+def test_no_json_raises(kind: str, value: object) -> None:
+    assert isinstance(from_store(key(kind), msgspec.json.encode(value)), Resource | Quarantined)
+
+
+@given(spoiled_documents())
+def test_a_spoiled_document_is_read_or_explained(spoiled: tuple[str, dict[str, Any]]) -> None:
+    kind, body = spoiled
+    found = from_store(key(kind), msgspec.json.encode(body))
+    if isinstance(found, Quarantined):
+        assert found.problems
+        # Never msgspec's own words: the walk has found all that the decoder refuses.
+        assert not [problem for problem in found.problems if "Expected `" in problem.reason]
+    else:
+        again = from_store(key(kind), to_store(found))
+        assert isinstance(again, Resource)
+        assert to_store(again) == to_store(found)
