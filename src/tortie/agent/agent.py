@@ -67,9 +67,11 @@ class Agent:
         self._monitor = Monitor()
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink
+        bird_config = Path(settings.bird_config)
+        bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+        bgp.write_initial(bird_config)
         self._bird = RoutingDaemon(
-            bgp.make(Path(settings.bird_config), Path(settings.bird_socket), settings.bird_kernel_metric),
-            self._wake.set,
+            bgp.make(bird_config, Path(settings.bird_socket), settings.bird_kernel_metric), self._wake.set
         )
         self._noticeboard = Noticeboard(
             Board(node=settings.node, version=__version__, datastore=self._datastore.url, responder=made.responder)

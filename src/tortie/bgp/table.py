@@ -145,7 +145,7 @@ class Bgp:
 def write_initial(config: Path) -> bool:
     """Gives BIRD something to start with; False, and nothing written, if there is a configuration.
 
-    For the start of BIRD's service, which must not depend on the agent.
+    For a host's first start: BIRD then runs, and can be told, before this node knows its peers.
     """
     staged = config.with_name(f"{config.name}.initial")
     _write(staged, render_initial())

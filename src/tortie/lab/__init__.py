@@ -1,0 +1,1 @@
+"""Labs: hosts, routers and workloads in network namespaces, with real agents, BIRDs and packets."""
