@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import shutil
 import signal
-from collections.abc import AsyncIterator, Callable
 from ipaddress import ip_network
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.netns.lab.conftest import traces
 from tortie.kernel.netlink import route
 from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.lab import guest, probe, routes, topology
 from tortie.lab.command import SHIPPED
-from tortie.lab.down import down
 from tortie.lab.enter import Member
 from tortie.lab.layout import FABRIC, Layout
 from tortie.lab.process import Process, running, wait_until
 from tortie.lab.state import read_state
 from tortie.lab.topology import Topology, family
-from tortie.lab.up import up
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
@@ -89,19 +84,6 @@ SCENES = [
     pytest.param(lambda: shipped("racks"), id="two subnets"),
     pytest.param(lambda: with_a_virtual_machine(shipped("classic")), id="QEMU guest", marks=needs_guest),
 ]
-
-
-@pytest.fixture
-async def scene(request: pytest.FixtureRequest) -> AsyncIterator[Topology]:
-    """The scene, up and with all routes; removed without a trace."""
-    make: Callable[[], Topology] = request.param
-    wanted = topology.renamed(make(), f"tt{secrets.token_hex(4)}")
-    try:
-        assert await up(wanted, print, wait_s=30) == {}
-        yield wanted
-    finally:
-        down(wanted.name)
-    assert traces(wanted.name) == []
 
 
 @pytest.mark.parametrize("scene", SCENES, indirect=True)
