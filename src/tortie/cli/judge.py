@@ -1,0 +1,80 @@
+"""Holds a user's documents against the rules of their kinds, all of them before the first is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
+
+from tortie.cli.documents import Document
+from tortie.cli.namespaces import Namespaces
+from tortie.cli.wording import is_unknown_field, one_problem, sentence
+from tortie.errors import InvalidResource, UsageError
+from tortie.model.decode import from_user, identify
+from tortie.model.resource import Resource, ResourceKey
+
+# What an update may find of an object: the stored one, or None.
+Find = Callable[[ResourceKey], Awaitable[Resource[Any] | None]]
+
+# The value is of another JSON type than its field: for calicoctl the document cannot even be read.
+_WRONG_TYPE = re.compile("must be (text|true or false|a whole number|a number|a list|an object)")
+
+
+class Judged(NamedTuple):
+    """The resources of the documents, unless something is wrong: then nothing may be written.
+
+    `unreadable` are whole sentences, `wrong` the errors of single objects.
+    """
+
+    resources: list[Resource[Any]]
+    unreadable: list[str]
+    wrong: list[str]
+    warnings: list[str]
+
+
+async def judge(documents: Sequence[Document], namespaces: Namespaces, find: Find | None) -> Judged:
+    """Reads every document. Only where `find` is given, a field that the model does not know may be one of the
+    object that the document updates."""
+    judged = Judged([], [], [], [])
+    places: dict[ResourceKey, str] = {}
+    for document in documents:
+        try:
+            namespace = namespaces.of_document(document.kind, document.value)
+            resource = await _read(document, namespace, find, judged.warnings)
+        except InvalidResource as error:
+            _sort(error, document, judged)
+        except UsageError as error:
+            judged.wrong.append(str(error))
+        else:
+            judged.resources.append(resource)
+            first = places.setdefault(resource.key, document.place)
+            if first != document.place:
+                judged.unreadable.append(
+                    f"failed to execute command: {resource.key} stands twice, in {first} and in {document.place}: "
+                    "metadata.name must be unique"
+                )
+    return judged
+
+
+async def _read(document: Document, namespace: str, find: Find | None, warnings: list[str]) -> Resource[Any]:
+    try:
+        return from_user(document.value, namespace=namespace)
+    except InvalidResource as error:
+        if find is None or not all(is_unknown_field(problem) for problem in error.problems):
+            raise
+        stored = await find(identify(document.value, namespace))
+        if stored is None:
+            raise
+        resource = from_user(document.value, stored=stored, namespace=namespace)
+        warnings += [f"{resource.key}: {problem.path} is kept, and has no effect here" for problem in error.problems]
+        return resource
+
+
+def _sort(error: InvalidResource, document: Document, judged: Judged) -> None:
+    place = f" (in {document.place}: {error.subject})"
+    if not any(is_unknown_field(problem) or _WRONG_TYPE.match(problem.reason) for problem in error.problems):
+        judged.wrong.append(sentence(error) + place)
+        return
+    for problem in error.problems:
+        prefix = "" if is_unknown_field(problem) else "failed to execute command: "
+        judged.unreadable.append(prefix + one_problem(problem) + place)

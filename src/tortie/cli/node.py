@@ -1,0 +1,89 @@
+"""`tortie node`: this host as a node of the cluster, and what its BIRD says of its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Any
+
+import click
+
+from tortie.cli import agent_client, calicoctl
+from tortie.cli.calicoctl import Failure
+from tortie.cli.configuration import config_option, settings
+from tortie.cli.tables import bordered
+
+_PEER_TYPES = {"mesh": "node-to-node mesh", "global": "global", "node": "node specific"}
+
+
+@click.group()
+def node() -> None:
+    """Make this host a node; show its BGP sessions."""
+
+
+@node.command()
+@click.option("--ip", metavar="CIDR", help="IPv4 address with prefix length; default: that of the default route.")
+@click.option("--ip6", metavar="CIDR", help="IPv6 address with prefix length; default: none.")
+@click.option("--as", "as_number", metavar="N", help="AS number; default: that of the cluster.")
+@click.option("--name", help="Name of the node; default: the setting `node`, else the host's name.")
+@config_option
+def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | None) -> None:
+    """Write this host's Node to the datastore, so that it exchanges routes with the others.
+
+    \b
+    tortie node init
+    tortie node init --ip 172.18.203.125/24 --as 65001
+
+    What is not given stays as it is in an existing Node, as do its labels. Doing it again changes nothing.
+    """
+    from tortie.cli.node_init import initialise, parse_wanted
+
+    current = settings()
+    written = initialise(current.datastore, name or current.node, parse_wanted(ip, ip6, as_number))
+    click.echo(written.done)
+    for warning in written.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if name not in (None, current.node):
+        click.echo(f'Warning: the agent of this host is node {current.node}: set node = "{name}" for it', err=True)
+
+
+@node.command(cls=calicoctl.Command)
+@config_option
+def status() -> None:
+    """Show the BGP sessions of this host.
+
+    \b
+    tortie node status
+    """
+    path = settings().api_socket
+    try:
+        board = agent_client.get(path, "/v1/status")
+    except agent_client.Unreachable as error:
+        raise Failure(f"Calico process is not running.\n{error}") from error
+    click.echo("Calico process is running.")
+    bird = board["bird"]
+    if not bird["running"]:
+        click.echo("The BGP backend process (BIRD) is not running.")
+    else:
+        for version in (4, 6):
+            click.echo(f"\nIPv{version} BGP status")
+            click.echo(_sessions(bird["sessions"], version), nl=False)
+    click.echo()
+
+
+def _sessions(sessions: list[Mapping[str, Any]], version: int) -> str:
+    rows = [
+        (
+            session["address"],
+            _PEER_TYPES.get(session["kind"], session["kind"]),
+            # BIRD calls a session that is not established `start`, whatever it waits for.
+            "up" if session["state"] == "Established" else "start",
+            session["since"],
+            session["info"],
+        )
+        for session in sessions
+        if ip_address(session["address"]).version == version
+    ]
+    if not rows:
+        return f"No IPv{version} peers found.\n"
+    return bordered([("PEER ADDRESS", "PEER TYPE", "STATE", "SINCE", "INFO"), *rows])

@@ -1,0 +1,131 @@
+"""`tortie status`: the agent's board in words, and whether anything of it is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import click
+
+from tortie.cli import agent_client
+from tortie.cli.configuration import config_option, settings
+from tortie.cli.tables import aligned
+
+Board = Mapping[str, Any]
+
+_COLOURS = {"error": "red", "down": "yellow", "up": "green"}
+
+
+@click.command()
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the report.")
+@config_option
+def status(form: str) -> None:
+    """Say whether this host does what it should: endpoints, routes, BGP sessions, datastore.
+
+    \b
+    tortie status
+    tortie status -o json | jq -r '.faults[]'
+    tortie status > /dev/null && echo all is well
+
+    Exit code 0 when all is well, 1 when something is wrong or the agent does not answer. An endpoint whose
+    interface is missing or down is not wrong: its workload is not running.
+    """
+    board: Board = agent_client.get(settings().api_socket, "/v1/status")
+    faults = list(faults_of(board))
+    if form == "json":
+        click.echo(json.dumps({**board, "healthy": not faults, "faults": faults}, indent=2))
+    else:
+        for line in _lines(board, faults):
+            click.echo(line, color=False if "NO_COLOR" in os.environ else None)
+    raise SystemExit(1 if faults else 0)
+
+
+def faults_of(board: Board) -> Iterator[str]:
+    """What is wrong, in sentences; nothing when the host does what it should."""
+    if board["datastore_problem"]:
+        yield f"the datastore does not answer, the last known state stays in force: {board['datastore_problem']}"
+    elif not board["in_sync"]:
+        yield "the agent has not caught up with the datastore yet"
+    failed = [name for name, endpoint in board["endpoints"].items() if endpoint["state"] == "error"]
+    if failed:
+        yield f"{_count(failed, 'endpoint')} not routed: {_some(failed)}"
+    if board["pending"]:
+        yield f"{_count(board['pending'], 'row')} of the kernel not as wanted yet: {_some_subjects(board['pending'])}"
+    if board["problems"]:
+        yield f"{_count(board['problems'], 'problem')}: {_some_subjects(board['problems'])}"
+    yield from _bird_faults(board["bird"])
+
+
+def _bird_faults(bird: Mapping[str, Any]) -> Iterator[str]:
+    if not bird["running"]:
+        yield f"BIRD does not answer, so no routes are exchanged: {bird['problem'] or 'is tortie-bird running?'}"
+    elif bird["problem"] or not bird["configured"]:
+        yield f"BIRD does not run the configuration that is wanted: {bird['problem'] or 'being applied'}"
+    down = [session["address"] for session in bird["sessions"] if session["state"] != "Established"]
+    if down:
+        yield f"{_count(down, 'BGP session')} of {len(bird['sessions'])} not established: {_some(down)}"
+
+
+def _lines(board: Board, faults: Sequence[str]) -> Iterator[str]:
+    yield from aligned(_summary(board)).splitlines()
+    endpoints = sorted(board["endpoints"].items())
+    yield from _section(
+        ("ENDPOINT", "STATE", "INTERFACE", "ADDRESSES", "REASON"),
+        [(name, one["state"], one["interface"], ",".join(one["addresses"]), one["reason"]) for name, one in endpoints],
+        [_COLOURS[one["state"]] for _, one in endpoints],
+    )
+    sessions = board["bird"]["sessions"]
+    yield from _section(
+        ("SESSION", "PEER", "STATE", "SINCE", "IMPORTED", "EXPORTED"),
+        [
+            (one["name"], one["address"], one["info"], one["since"], str(one["imported"]), str(one["exported"]))
+            for one in sessions
+        ],
+        ["green" if one["state"] == "Established" else "red" for one in sessions],
+    )
+    for heading, noted in (("PENDING", board["pending"]), ("PROBLEM", board["problems"])):
+        rows = [(one["subject"], one["reason"]) for one in noted]
+        yield from _section((heading, "REASON"), rows, ["red"] * len(rows))
+    yield ""
+    yield from (click.style(f"wrong: {fault}", "red") for fault in faults)
+    if not faults:
+        yield click.style("all is well", "green")
+
+
+def _summary(board: Board) -> list[tuple[str, str]]:
+    bird = board["bird"]
+    states = [endpoint["state"] for endpoint in board["endpoints"].values()]
+    known = "in sync" if board["in_sync"] else "from the local snapshot" if board["from_snapshot"] else "not in sync"
+    established = sum(session["state"] == "Established" for session in bird["sessions"])
+    sessions = f"{established} of {len(bird['sessions'])} sessions established"
+    return [
+        ("node", f"{board['node']}, tortie {board['version']}"),
+        ("datastore", f"{board['datastore']}, {known}, revision {board['revision']}"),
+        ("endpoints", ", ".join(f"{states.count(state)} {state}" for state in ("up", "down", "error"))),
+        ("responder", board["responder"]),
+        ("BIRD", f"{bird['version']}, {sessions}" if bird["running"] else "not running"),
+    ]
+
+
+def _section(heading: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str]) -> Iterator[str]:
+    """A table below an empty line; nothing when it has no rows."""
+    if rows:
+        first, *others = aligned([heading, *([" ".join(cell.split()) for cell in row] for row in rows)]).splitlines()
+        yield ""
+        yield first
+        yield from (click.style(line, colour) for line, colour in zip(others, colours, strict=True))
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}" + ("" if len(things) == 1 else "s")
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first three; the tables have them all."""
+    return ", ".join(names[:3]) + (" ..." if len(names) > 3 else "")
+
+
+def _some_subjects(noted: Sequence[Mapping[str, str]]) -> str:
+    return _some([one["subject"] for one in noted])

@@ -1,0 +1,70 @@
+"""node init on a host with real interfaces and routes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.netns.conftest import Namespace, NetnsFactory
+
+Tortie = Callable[..., str]
+
+
+@pytest.fixture
+def host(netns: NetnsFactory) -> Namespace:
+    namespace = netns("host")
+    namespace.run(
+        "ip link add eth0 type veth peer name far0; ip link add eth1 type veth peer name far1;"
+        "for each in eth0 far0 eth1 far1; do ip link set $each up; done;"
+        "ip address add 10.0.0.5/8 dev eth1; ip address add 172.18.203.125/24 dev eth0;"
+        "ip address add 172.18.203.126/24 dev eth0; ip -6 address add fd00:18::125/64 dev eth0 nodad"
+    )
+    return namespace
+
+
+@pytest.fixture
+def tortie(host: Namespace, tmp_path: Path) -> Tortie:
+    def run(words: str, check: bool = True) -> str:
+        settings = f"TORTIE_NODE=node125 TORTIE_DATASTORE=sqlite://{tmp_path}/store.db"
+        return host.run(f"{settings} {shlex.quote(sys.executable)} -m tortie {words} 2>&1", check=check)
+
+    return run
+
+
+def bgp_of(tortie: Tortie) -> Any:
+    return json.loads(tortie("get node node125 -o json"))["spec"]["bgp"]
+
+
+def test_the_source_of_the_default_route_with_its_prefix_length(host: Namespace, tortie: Tortie) -> None:
+    host.run("ip route add default via 172.18.203.1 dev eth0")
+    assert tortie("node init") == "Node(node125) created: 172.18.203.125/24 on eth0, AS of the cluster\n"
+    assert bgp_of(tortie) == {"ipv4Address": "172.18.203.125/24"}
+    assert tortie("node init") == "Node(node125) unchanged: 172.18.203.125/24 on eth0, AS of the cluster\n"
+
+
+def test_a_source_that_the_route_names(host: Namespace, tortie: Tortie) -> None:
+    host.run("ip route add default via 10.0.0.1 dev eth1 src 172.18.203.126")
+    tortie("node init")
+    assert bgp_of(tortie) == {"ipv4Address": "172.18.203.126/24"}
+
+
+def test_ipv6_where_there_is_no_ipv4(host: Namespace, tortie: Tortie) -> None:
+    host.run("ip -6 route add default via fd00:18::1 dev eth0")
+    tortie("node init")
+    assert bgp_of(tortie) == {"ipv6Address": "fd00:18::125/64"}
+
+
+def test_no_default_route(tortie: Tortie) -> None:
+    said = tortie("node init", check=False)
+    assert said == ("Error: this host has no default route to take its address from: give --ip CIDR or --ip6 CIDR\n")
+
+
+def test_a_bare_address_gets_the_prefix_length_of_its_interface(tortie: Tortie) -> None:
+    tortie("node init --ip 10.0.0.5 --ip6 fd00:18::125")
+    assert bgp_of(tortie) == {"ipv4Address": "10.0.0.5/8", "ipv6Address": "fd00:18::125/64"}
