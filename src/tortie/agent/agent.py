@@ -23,6 +23,7 @@ from tortie import __version__, bgp
 from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
 from tortie.agent.cluster import Cluster
+from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.reporter import Reporter
 from tortie.agent.routing_daemon import RoutingDaemon
@@ -34,7 +35,7 @@ from tortie.dataplane import l3
 from tortie.datastore import open_datastore
 from tortie.datastore.resources import Resources
 from tortie.errors import KernelError, Problem
-from tortie.intent.report import Noted
+from tortie.intent.report import EndpointReport, EndpointState, Noted
 from tortie.intent.settings import Settings
 from tortie.kernel.netlink.monitor import Monitor, Overflow
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -51,7 +52,8 @@ LAG_INTERVAL_S = 1.0
 class Agent:
     """Everything one node runs; `run` never returns but by cancellation or a fault that a restart may mend."""
 
-    def __init__(self, settings: Bootstrap, warnings: tuple[str, ...]) -> None:
+    def __init__(self, settings: Bootstrap, warnings: tuple[str, ...], journal: Journal) -> None:
+        self._journal = journal
         self._bootstrap = settings
         self._warnings = tuple(Noted(subject="configuration", reason=warning) for warning in warnings)
         self._settings = Settings()
@@ -168,6 +170,8 @@ class Agent:
 
     def _post(self) -> None:
         cluster = self._cluster
+        reports = self._l3.reports
+        self._log_errors(reports)
         self._noticeboard.post(
             msgspec.structs.replace(
                 self._noticeboard.board,
@@ -176,14 +180,22 @@ class Agent:
                 from_snapshot=cluster.from_snapshot,
                 datastore_problem=cluster.problem,
                 revision=cluster.revision,
-                endpoints=self._l3.reports,
+                endpoints=reports,
                 pending=tuple(self._l3.pending),
                 problems=self._problems(),
                 bird=self._bird.report,
+                errors=self._journal.entries,
                 writes=self._l3.writes,
                 loop_lag_ms=self._lag_ms,
             )
         )
+
+    def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
+        before = self._noticeboard.board.endpoints
+        for name, report in reports.items():
+            # A report that did not change is the same object.
+            if report is not before.get(name) and report != before.get(name) and report.state is EndpointState.ERROR:
+                LOG.warning("endpoint is not routed", endpoint=name, reason=report.reason)
 
     def _problems(self) -> tuple[Noted, ...]:
         quarantined = (

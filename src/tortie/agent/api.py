@@ -25,6 +25,7 @@ from tortie.agent.noticeboard import Noticeboard
 from tortie.attach import AttachRequest, AttachService, DetachRequest
 from tortie.errors import (
     AlreadyExists,
+    AttachError,
     Conflict,
     InvalidResource,
     NotFound,
@@ -44,6 +45,7 @@ _STATUS_OF_ERROR: tuple[tuple[type[TortieError], int], ...] = (
     (NotFound, 404),
     (AlreadyExists, 409),
     (Conflict, 409),
+    (AttachError, 409),
     (Unavailable, 503),
     (TortieError, 500),
 )
@@ -107,8 +109,7 @@ class Api:
 
     async def _do_detach(self, request: web.Request) -> web.StreamResponse:
         _require_root(request)
-        await self._attach.detach(_decode(await request.read(), DetachRequest))
-        return _json({})
+        return _json({"detached": await self._attach.detach(_decode(await request.read(), DetachRequest))})
 
 
 @web.middleware

@@ -11,6 +11,7 @@ import structlog
 
 from tortie import __version__
 from tortie.agent.agent import Agent
+from tortie.agent.journal import Journal
 from tortie.bootstrap import Bootstrap
 from tortie.errors import TortieError
 
@@ -19,12 +20,13 @@ LOG = structlog.get_logger(__name__)
 
 def run(settings: Bootstrap, warnings: tuple[str, ...]) -> int:
     """Runs until SIGTERM or SIGINT: 0. An error that the operator must mend is one line on stderr: 1."""
-    _configure_logging()
+    journal = Journal()
+    _configure_logging(journal)
     for warning in warnings:
         LOG.warning("configuration", reason=warning)
     failed = False
     try:
-        asyncio.run(_run_until_signal(settings, warnings))
+        asyncio.run(_run_until_signal(settings, warnings, journal))
     except* TortieError as group:
         failed = True
         for error in _leaves(group):
@@ -32,9 +34,9 @@ def run(settings: Bootstrap, warnings: tuple[str, ...]) -> int:
     return 1 if failed else 0
 
 
-async def _run_until_signal(settings: Bootstrap, warnings: tuple[str, ...]) -> None:
+async def _run_until_signal(settings: Bootstrap, warnings: tuple[str, ...], journal: Journal) -> None:
     loop = asyncio.get_running_loop()
-    agent = asyncio.create_task(Agent(settings, warnings).run())
+    agent = asyncio.create_task(Agent(settings, warnings, journal).run())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, agent.cancel)
     LOG.info("agent starts", node=settings.node, datastore=settings.datastore, version=__version__)
@@ -52,12 +54,13 @@ def _leaves(group: BaseExceptionGroup[TortieError]) -> list[TortieError]:
     return found
 
 
-def _configure_logging() -> None:
+def _configure_logging(journal: Journal) -> None:
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            journal,
             structlog.processors.format_exc_info,
             structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False),
         ],

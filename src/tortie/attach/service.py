@@ -31,7 +31,7 @@ from tortie.attach.request import (
 from tortie.attach.uplink import fit_tap, uplink_mtu
 from tortie.attach.veth import Plugged, plug, unplug
 from tortie.datastore.resources import Resources
-from tortie.errors import AttachError, InvalidResource, NotFound, TortieError, UsageError
+from tortie.errors import AttachError, InvalidResource, NotFound, TortieError
 from tortie.model.addresses import Mac
 from tortie.model.encode import new
 from tortie.model.kinds.ippool import IPPoolSpec
@@ -88,7 +88,7 @@ class AttachService:
             if request.profiles != (DEFAULT_ALLOW_NAME,):
                 named = ", ".join(request.profiles) or "none"
                 reason = f"profiles {named} need policy, which no backend enforces yet"
-                raise UsageError(f"{reason}: only {DEFAULT_ALLOW_NAME} may be used")
+                raise AttachError(f"{reason}: only {DEFAULT_ALLOW_NAME} may be used")
             plugged = await self._plug(request, addresses)
             try:
                 return await self._join(request, addresses, plugged, warnings)
@@ -188,7 +188,7 @@ class AttachService:
         for address in addresses:
             holder = self._dataplane.holder(address)
             if holder is not None and holder != key:
-                raise UsageError(f"address {address} belongs to {holder}: detach that one, or choose another address")
+                raise AttachError(f"address {address} belongs to {holder}: detach that one, or choose another address")
 
     async def _pool_warnings(self, addresses: tuple[Address, ...]) -> tuple[str, ...]:
         listing = await self._resources.list("IPPool")

@@ -96,8 +96,8 @@ def detach(name: str, namespace: str, timeout_s: float) -> None:
     Doing it again changes nothing.
     """
     request = {"name": name, "namespace": namespace, "timeout_s": timeout_s}
-    agent_client.post(settings().api_socket, "/v1/detach", request, timeout_s)
-    click.echo(f"{namespace}/{name} detached")
+    result = agent_client.post(settings().api_socket, "/v1/detach", request, timeout_s)
+    click.echo(f"{namespace}/{name} {'detached' if result['detached'] else 'is not attached here'}")
 
 
 def netns_path(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import click
@@ -88,6 +89,7 @@ def _lines(board: Board, faults: Sequence[str]) -> Iterator[str]:
     for heading, noted in (("PENDING", board["pending"]), ("PROBLEM", board["problems"])):
         rows = [(one["subject"], one["reason"]) for one in noted]
         yield from _section((heading, "REASON"), rows, ["red"] * len(rows))
+    yield from _section(("TIME", "LAST ERRORS"), [(one["time"], one["text"]) for one in board["errors"]], [])
     yield ""
     yield from (click.style(f"wrong: {fault}", "red") for fault in faults)
     if not faults:
@@ -110,12 +112,12 @@ def _summary(board: Board) -> list[tuple[str, str]]:
 
 
 def _section(heading: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str]) -> Iterator[str]:
-    """A table below an empty line; nothing when it has no rows."""
+    """A table below an empty line; nothing when it has no rows. Rows beyond the colours have none."""
     if rows:
         first, *others = aligned([heading, *([" ".join(cell.split()) for cell in row] for row in rows)]).splitlines()
         yield ""
         yield first
-        yield from (click.style(line, colour) for line, colour in zip(others, colours, strict=True))
+        yield from (click.style(line, colour) for line, colour in zip_longest(others, colours))
 
 
 def _count(things: Sequence[object], noun: str) -> str:

@@ -12,7 +12,6 @@ import msgspec
 
 from tortie.model.resource import ResourceKey
 
-
 EndpointKey = ResourceKey
 
 

@@ -32,6 +32,13 @@ class Bird(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Session, ...] = ()
 
 
+class Logged(msgspec.Struct, frozen=True, kw_only=True):
+    """A warning or error of the agent's log."""
+
+    time: str  # RFC 3339, UTC
+    text: str
+
+
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """All there is to know about this node."""
 
@@ -48,5 +55,6 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     problems: tuple[Noted, ...] = ()  # objects left out, settings of the host that hurt
     responder: str = ""  # "ebpf", or why not
     bird: Bird = Bird(running=False)
+    errors: tuple[Logged, ...] = ()  # the last ones, oldest first
     writes: int = 0  # kernel rows written since the agent started
     loop_lag_ms: float = 0.0

@@ -106,10 +106,9 @@ class RunningAgent:
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None)
             answer = connection.getresponse()
-            text = answer.read()
-            value = json.loads(text) if answer.getheader("Content-Type", "").startswith("application/json") else text
+            value = json.loads(answer.read())
             if answer.status >= 400:
-                raise ApiError(answer.status, value["error"] if "error" in value else str(value))
+                raise ApiError(answer.status, value["error"])
             return value
         finally:
             connection.close()

@@ -232,6 +232,37 @@ def test_one_address_on_two_interfaces_has_one_winner_and_the_conflict_is_report
     assert "cali1" in agent.namespace.run("ip route show 10.65.0.9")
 
 
+def test_a_locked_cluster_is_followed_and_not_acted_on_until_it_is_unlocked(
+    pair: tuple[RunningAgent, Namespace],
+) -> None:
+    agent, _ = pair
+    key = f"{PREFIX}/clusterinformations/default"
+    document = json.loads(get(agent.store, key)[key])
+    agent.namespace.run("ip link add cali9 type veth peer name p9 && ip link set p9 up && ip link set cali9 up")
+    document["spec"]["datastoreReady"] = False
+    put(agent.store, key, json.dumps(document).encode())
+    put(agent.store, endpoint_key("w"), endpoint("w", "cali9", "10.65.0.9"))
+    revision = agent.wait(lambda board: board["revision"] >= 1)["revision"]
+    put(agent.store, f"{STATUS}/nobody-cares", b"1")
+    put(agent.store, endpoint_key("x"), endpoint("x", "cali8", "10.65.0.8"))
+    agent.wait(lambda board: board["revision"] > revision)
+    assert agent.routes() == ["10.65.0.1", "10.65.0.2"]
+    document["spec"]["datastoreReady"] = True
+    put(agent.store, key, json.dumps(document).encode())
+    agent.wait(lambda _: agent.routes() == ["10.65.0.1", "10.65.0.2", "10.65.0.9"])
+
+
+def test_errors_stay_readable_after_they_are_over(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, _ = pair
+    run = agent.namespace.run
+    run("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up")
+    run("ip route replace 10.65.0.1 dev up0")
+    agent.wait(lambda board: board["endpoints"]["default/host--a-tortie-w1-eth0"]["state"] == "error")
+    run("ip route del 10.65.0.1 dev up0")
+    board = agent.wait(lambda board: board["endpoints"]["default/host--a-tortie-w1-eth0"]["state"] == "up")
+    assert any("host--a-tortie-w1-eth0" in error["text"] for error in board["errors"])
+
+
 def test_statuses_are_written_as_calico_writes_them(pair: tuple[RunningAgent, Namespace]) -> None:
     agent, _ = pair
     key = f"{STATUS}/workload/tortie/default%2fw1/endpoint/eth0"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 
 from tests.netns.conftest import NetnsFactory
+from tests.netns.kernel.frames import ArpFrame, arp_reply, arp_request
 from tests.netns.l3.conftest import HostFactory
-from tests.netns.l3.host import GUEST_MAC, Host, TapWire
+from tests.netns.l3.host import GUEST_MAC, Host, TapWire, VethWire, Wire
 from tortie.intent.report import EndpointState
 
 NEW_LINK = "ip link add cali1 type veth peer name peer && ip link set peer up && ip link set cali1 up"
@@ -219,6 +221,34 @@ def test_a_governed_interface_stays_governed_when_others_put_things_on_it(up: Ho
     after.desire("w", "cali1", V4, V6)
     after.start()
     assert after.report("w").state is EndpointState.UP
+
+
+def test_without_ebpf_the_kernels_proxy_stands_in_and_it_is_said(netns: NetnsFactory, tmp_path: Path) -> None:
+    namespace, guest = netns("host"), netns("guest")
+    namespace.run("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up")
+    namespace.run("ip addr add 172.18.203.5/24 dev up0 && ip route add default via 172.18.203.1")
+    (tmp_path / "bpf").write_text("a file, where no bpffs can be mounted")
+    host = Host(namespace, tmp_path / "bpf", tmp_path / "state")
+    wire = VethWire(namespace, guest, "cali1")
+    try:
+        assert host.responder.startswith("proxy ARP of the kernel")
+        host.desire("w", "cali1", V4, V6)
+        host.start()
+        host.settle_up("w")
+        for target in ("169.254.1.1", "8.8.8.8"):
+            wire.send(arp_request(GUEST_MAC, ip_address(V4), ip_address(target)).packed())
+            assert heard_arp(wire) == arp_reply("ee:ee:ee:ee:ee:ee", ip_address(target), GUEST_MAC, ip_address(V4))
+    finally:
+        wire.close()
+        host.close()
+
+
+def heard_arp(wire: Wire) -> ArpFrame:
+    while True:
+        frame = wire.receive(5)
+        assert frame is not None, "no answer"
+        if frame[12:14] == b"\x08\x06" and frame[20:22] == b"\x00\x02":
+            return ArpFrame.parse(frame)
 
 
 def test_the_loopback_is_refused(host: Host) -> None:

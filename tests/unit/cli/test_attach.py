@@ -116,10 +116,15 @@ def test_without_an_agent(tortie: Tortie, namespaces: Path) -> None:
 
 
 def test_detach(tortie: Tortie, agent: FakeAgent) -> None:
-    agent.answer("/v1/detach", {})
+    agent.answer("/v1/detach", {"detached": ["node1-tortie-web-eth0"]})
     assert tortie("detach", "web", "-n", "blue") == (0, "blue/web detached\n", "")
     [(_, asked)] = agent.asked
     assert msgspec.convert(asked, DetachRequest) == DetachRequest(name="web", namespace="blue")
+
+
+def test_detach_of_what_is_not_attached(tortie: Tortie, agent: FakeAgent) -> None:
+    agent.answer("/v1/detach", {"detached": []})
+    assert tortie("detach", "web") == (0, "default/web is not attached here\n", "")
 
 
 class TestNamespaceOfAWorkload:

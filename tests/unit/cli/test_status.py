@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.unit.cli.conftest import FakeAgent, Tortie
 from tortie.__main__ import command
 from tortie.intent.report import EndpointReport, EndpointState, Noted
-from tortie.status import Bird, Board, Session
+from tortie.status import Bird, Board, Logged, Session
 
 
 def session(address: str, info: str = "Established", kind: str = "mesh") -> Session:
@@ -84,6 +84,7 @@ def test_much_is_wrong(tortie: Tortie, agent: FakeAgent) -> None:
         pending=(Noted(subject="route 10.65.0.24/32", reason="the kernel refuses it"),),
         problems=(Noted(subject="IPPool(bad)", reason="spec.cidr: must be a valid subnet"),),
         bird=replace(WELL.bird, sessions=(session("172.18.203.126"), DOWN)),
+        errors=(Logged(time="2026-01-02T03:04:05Z", text="the kernel dropped events"),),
     )
     agent.answer("/v1/status", board)
     said = tortie("status")
@@ -101,6 +102,9 @@ def test_much_is_wrong(tortie: Tortie, agent: FakeAgent) -> None:
         "",
         "PROBLEM      REASON",
         "IPPool(bad)  spec.cidr: must be a valid subnet",
+        "",
+        "TIME                  LAST ERRORS",
+        "2026-01-02T03:04:05Z  the kernel dropped events",
         "",
         "wrong: 4 endpoints not routed: default/a, default/b, default/c ...",
         "wrong: 1 row of the kernel not as wanted yet: route 10.65.0.24/32",

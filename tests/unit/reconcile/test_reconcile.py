@@ -71,9 +71,7 @@ def reconciler_for(table: FaultyTable, wanted: Rows) -> Reconciler[str, int]:
 
 
 @given(start=ROWS, wanted=ROWS, fail_at=st.integers(-1, 12), took_effect=st.booleans())
-def test_converges_from_any_start_with_any_failure(
-    start: Rows, wanted: Rows, fail_at: int, took_effect: bool
-) -> None:
+def test_converges_from_any_start_with_any_failure(start: Rows, wanted: Rows, fail_at: int, took_effect: bool) -> None:
     table = FaultyTable(start, fail_at, took_effect)
     settle(reconciler_for(table, wanted))
     assert table.rows == wanted
@@ -85,9 +83,7 @@ def test_converges_when_restarted_at_any_step(
 ) -> None:
     table = FaultyTable(start, fail_at, took_effect)
     interrupted = reconciler_for(table, wanted)
-    for act in (interrupted.resync, lambda: interrupted.apply_deletes(0), lambda: interrupted.apply_puts(0))[
-        :steps
-    ]:
+    for act in (interrupted.resync, lambda: interrupted.apply_deletes(0), lambda: interrupted.apply_puts(0))[:steps]:
         try:
             act()
         except KernelError:
