@@ -80,6 +80,7 @@ class Agent:
         )
         self._resync_at = 0.0  # loop time of the next full read-back; 0: at once
         self._passed = False  # a whole pass is done: the board tells of everything
+        self._revision = 0  # whose changes the last pass took
         self._lag_ms = 0.0
 
     async def run(self) -> None:
@@ -111,12 +112,11 @@ class Agent:
         self._wake.set()
 
     async def _apply(self) -> None:
-        loop = asyncio.get_running_loop()
         heap_is_frozen = False
         while True:
             self._wake.clear()
             known = self._cluster.known
-            more = self._pass(loop.time()) if known else False
+            more = await self._pass() if known else False
             self._passed |= known and not more
             self._post()
             if more:
@@ -133,8 +133,10 @@ class Agent:
             except TimeoutError:
                 continue
 
-    def _pass(self, now: float) -> bool:
+    async def _pass(self) -> bool:
         """One pass in the written order; True when more is due at once."""
+        now = asyncio.get_running_loop().time()
+        self._revision = self._cluster.revision
         # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted.
         if not self._cluster.locked:
             self._take_changes()
@@ -143,7 +145,8 @@ class Agent:
                 # What is queued is older than the read-back, and would be taken for news after it.
                 while self._monitor.read(EVENTS_PER_WAKE_UP):
                     pass
-                self._l3.resync()
+                for _ in self._l3.resync():
+                    await asyncio.sleep(0)
             except KernelError as error:
                 LOG.warning("the kernel cannot be read back: trying again", reason=str(error))
                 self._resync_at = now + RETRY_RESYNC_S
@@ -179,7 +182,7 @@ class Agent:
                 in_sync=cluster.in_sync and self._passed,
                 from_snapshot=cluster.from_snapshot,
                 datastore_problem=cluster.problem,
-                revision=cluster.revision,
+                revision=self._revision,
                 endpoints=reports,
                 pending=tuple(self._l3.pending),
                 problems=self._problems(),

@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
@@ -90,6 +90,19 @@ class Reconciler(Generic[K, V]):
     def resync(self) -> None:
         """Reads the table again; raises what `Table.read` raises, with the old view kept."""
         self._tracker.replace_actual(self._table.read(self._tracker.wanted))
+        self._read = True
+
+    def resync_by_key(self, keys: Iterable[K], limit: int) -> Iterator[None]:
+        """The same for a table that cannot list itself: `keys` and all that is wanted, `limit` rows a step."""
+        left = iter({*keys, *self._tracker.wanted})
+        while part := list(islice(left, limit)):
+            rows = self._table.read(part)
+            for key in part:
+                if key in rows:
+                    self.saw(key, rows[key])
+                else:
+                    self._tracker.saw_gone(key)
+            yield
         self._read = True
 
     def apply_puts(self, now: float, limit: int | None = None) -> bool:

@@ -41,8 +41,17 @@ class Host:
         """What an agent does first once it knows the whole state: events before the read-back are old news."""
         while self.monitor.read(500):
             pass
-        self.namespace.call(self.sink.resync)
+        self.resync()
         self.settle(lambda: True)
+
+    def resync(self) -> None:
+        """The audit: reads everything back."""
+
+        def work() -> None:
+            for _ in self.sink.resync():
+                pass
+
+        self.namespace.call(work)
 
     def desire(self, name: str, interface: str, *addresses: str, mac: str = GUEST_MAC) -> None:
         key = EndpointKey("WorkloadEndpoint", "default", name)
@@ -65,7 +74,7 @@ class Host:
             while time.monotonic() < deadline:
                 for event in self.monitor.read(500):
                     if isinstance(event, Overflow):
-                        self.sink.resync()
+                        list(self.sink.resync())
                     else:
                         self.sink.observe(event)
                 while self.sink.apply(time.monotonic()):

@@ -139,7 +139,7 @@ def test_a_second_apply_after_any_failure_writes_nothing(netns: NetnsFactory, bp
             host.settle(lambda: True)  # the events of its own writes: the gateway address is now the host's
             host.failing.fail_at = -1
             writes = host.sink.writes
-            namespace.call(host.sink.resync)
+            host.resync()
             host.settle(lambda: True)
             assert host.sink.in_sync
             assert host.sink.writes == writes, fail_at

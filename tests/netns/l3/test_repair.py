@@ -135,7 +135,7 @@ def test_foreign_rows_on_our_interface_are_bit_identical(host: Host, l3_host: Ho
     before = state_of_others(host)
     run("ip route flush proto 116 table main scope link root 10.65.0.0/16")
     host.settle(lambda: routes(host)[0] == WANTED[0])
-    host.namespace.call(host.sink.resync)
+    host.resync()
     host.settle(lambda: host.sink.in_sync)
     after = l3_host(host.namespace)
     after.desire("w", "cali1", V4, V6)
@@ -209,13 +209,13 @@ def test_an_interface_that_is_not_a_workloads_is_left_alone_until_it_is(host: Ho
     assert run("ip -o addr show cali1; sysctl net.ipv4.conf.cali1; ip link show cali1") == before
     run("ip link set cali1 nomaster; ip addr del 192.0.2.9/24 dev cali1; ip route del default dev cali1; true")
     # The last cause, a route, has no event of its own for the interface: the audit finds it gone.
-    host.namespace.call(host.sink.resync)
+    host.resync()
     host.settle_up("w")
 
 
 def test_a_governed_interface_stays_governed_when_others_put_things_on_it(up: Host, l3_host: HostFactory) -> None:
     up.namespace.run("ip addr add 192.0.2.9/24 dev cali1")
-    up.namespace.call(up.sink.resync)
+    up.resync()
     up.settle_up("w")
     after = l3_host(up.namespace)
     after.desire("w", "cali1", V4, V6)
@@ -285,7 +285,7 @@ def test_original_sysctls_are_recorded_once(up: Host) -> None:
     assert recorded["ipv4/ip_forward"] == "0"
     assert recorded["ipv4/conf/cali1/forwarding"] in ("0", "1")
     up.namespace.run("sysctl -qw net.ipv4.ip_forward=0")
-    up.namespace.call(up.sink.resync)
+    up.resync()
     up.settle(lambda: up.sink.in_sync)
     assert up.namespace.run("sysctl -n net.ipv4.ip_forward").strip() == "1"
     assert "ipv4/ip_forward\t0" in (up.state_dir / "original-sysctls").read_text()

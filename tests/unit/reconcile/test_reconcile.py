@@ -184,6 +184,19 @@ def test_a_changed_wish_is_tried_at_once() -> None:
     assert table.rows == {"a": 2}
 
 
+def test_a_table_is_read_row_by_row_in_bounded_steps() -> None:
+    table = FaultyTable({"a": 1, "b": 2, "left": 3})
+    reconciler = reconciler_for(table, {"a": 1, "b": 9, "new": 4})
+    steps = reconciler.resync_by_key(["left"], limit=3)
+    next(steps)
+    assert not reconciler.in_sync, "not all is read"
+    assert list(steps) == [None]
+    reconciler.apply_deletes(0)
+    reconciler.apply_puts(0)
+    assert table.rows == {"a": 1, "b": 9, "new": 4}
+    assert "a" not in table.touched
+
+
 def test_backoff_doubles_up_to_its_bound_and_forgets() -> None:
     backoff: Backoff[str] = Backoff(first_s=1, last_s=4)
     delays = []

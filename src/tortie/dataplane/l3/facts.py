@@ -76,6 +76,10 @@ class Facts:
     def names(self) -> Iterable[str]:
         return self._index_of.keys()
 
+    def carriers(self) -> Iterable[int]:
+        """Interfaces of the kinds that carry workloads."""
+        return [known.ifindex for known in self._links.values() if known.kind in ("veth", "tun")]
+
     def unfit(self, candidate: Link) -> str:
         """Why the interface is not a workload's; empty when it is, or is governed already.
 

@@ -26,7 +26,7 @@ from tortie.kernel.bpf.elf import parse
 from tortie.kernel.bpf.load import load
 from tortie.kernel.bpf.map import Map
 from tortie.kernel.bpf.program import Program
-from tortie.kernel.netlink import link, tc
+from tortie.kernel.netlink import tc
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 _ABI = "v1"
@@ -134,10 +134,9 @@ class FilterTable:
         self._responder = responder
 
     def read(self, wanted: Collection[int]) -> Mapping[int, int]:
-        """Links that cannot be a workload's are not asked: each costs a request."""
-        candidates = {found.ifindex for found in link.dump(self._socket) if found.kind in ("veth", "tun")}
+        """Of these interfaces only: each is a request of its own."""
         rows: dict[int, int] = {}
-        for ifindex in candidates | set(wanted):
+        for ifindex in wanted:
             ours = self._there(ifindex)
             if ours is not None and ours.name == _FILTER_NAME:
                 rows[ifindex] = ours.program_id

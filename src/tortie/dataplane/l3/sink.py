@@ -31,6 +31,9 @@ from tortie.reconcile import Reconciler, Table
 # The slowest row, a filter, takes 0.1 ms: a pass holds the event loop for some 20 ms at most.
 ROWS_PER_PASS = 200
 
+# Each of these rows is a question of its own to the kernel; the other tables answer as a whole.
+_READ_BY_KEY = frozenset({Kind.SYSCTL, Kind.FILTER})
+
 # What stands in the way of an endpoint may go without an event (a rule, a question the kernel had no answer to).
 JUDGE_AGAIN_S = 1.0
 
@@ -91,15 +94,24 @@ class L3:
         if change.host:
             self._set_rows(None, self._host.rows(self._facts))
 
-    def resync(self) -> None:
-        """Reads everything back; raises KernelError with the old view kept. Twice the cost of a start's dump."""
+    def resync(self) -> Iterator[None]:
+        """Reads everything back, in bounded steps; raises KernelError, after which it is to be done again.
+
+        Events may be observed between the steps; a pass between them knows less than one after.
+        """
         names = set(self._facts.names())
         self._facts.resync()
         for name in names | set(self._facts.names()):
             self._render_interface(name)
         self._set_rows(None, self._host.rows(self._facts))
-        for reconciler in self._reconcilers.values():
-            reconciler.resync()
+        for kind, reconciler in self._reconcilers.items():
+            if kind in _READ_BY_KEY:
+                # A filter of ours may also be left on an interface that no endpoint names any more.
+                others = self._facts.carriers() if kind is Kind.FILTER else ()
+                yield from reconciler.resync_by_key(others, ROWS_PER_PASS)
+            else:
+                reconciler.resync()
+                yield
         self._unsettled.update(self._endpoints)
 
     def apply(self, now: float) -> bool:
