@@ -28,8 +28,8 @@ from tortie.kernel.netlink.link import Link
 from tortie.kernel.netlink.monitor import Event
 from tortie.reconcile import Reconciler, Table
 
-# The slowest row, a filter, takes 0.1 ms: a pass holds the event loop for some 20 ms at most.
-ROWS_PER_PASS = 200
+# The slowest row, a filter, takes 0.1 ms: a pass holds the event loop for some 10 ms at most.
+ROWS_PER_PASS = 100
 
 # Each of these rows is a question of its own to the kernel; the other tables answer as a whole.
 _READ_BY_KEY = frozenset({Kind.SYSCTL, Kind.FILTER})
