@@ -20,6 +20,9 @@
     ├── BirdError              BIRD refused, or cannot be reached: keep the old configuration, retry
     └── AttachError            a workload could not be joined: everything done is undone, tell the user
 
+A folder may have finer kinds of its own, raised and caught near each other: `CommandFailed` (kernel/run), `Unreachable`
+of BIRD (bgp/control) and of the agent (cli/agent_client), `LabError` (lab/process).
+
 A programming error is none of these: it is left to crash, since a restart is safe.
 """
 
