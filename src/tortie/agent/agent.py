@@ -4,7 +4,8 @@ Start-up is recovery: the first pass after the whole state is known reads the ke
 the difference; there is no other start, restart or repair. Stopping writes nothing at all.
 
 Invariants:
-* Nothing is written before the whole state is known (`Cluster.known`).
+* Nothing is written before the whole state is known (`Cluster.known`) and was taken once: while the cluster is
+  locked, an agent that starts has no wishes, which is not the wish for nothing.
 * One order of apply: l3, then BGP, then what is reported; within a sink withdrawals go first.
 * No step holds the loop long: a sink writes a bounded number of rows per pass.
 """
@@ -44,6 +45,10 @@ from tortie.status import Board
 
 LOG = structlog.get_logger(__name__)
 
+LOCKED = Noted(
+    subject="ClusterInformation(default)", reason="datastoreReady is false, so the cluster is locked: changes wait"
+)
+
 EVENTS_PER_WAKE_UP = 500  # 4-5 us each
 RETRY_RESYNC_S = 1.0
 LAG_INTERVAL_S = 1.0
@@ -79,6 +84,7 @@ class Agent:
             Board(node=settings.node, version=__version__, datastore=self._datastore.url, responder=made.responder)
         )
         self._resync_at = 0.0  # loop time of the next full read-back; 0: at once
+        self._taken = False  # the cluster's state was taken once
         self._passed = False  # a whole pass is done: the board tells of everything
         self._revision = 0  # whose changes the last pass took
         self._lag_ms = 0.0
@@ -86,7 +92,9 @@ class Agent:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         resources = Resources(self._datastore)
-        attach = AttachService(self._bootstrap.node, resources, AttachView(self._graph, self._noticeboard))
+        attach = AttachService(
+            self._bootstrap.node, resources, AttachView(self._graph, self._cluster, self._noticeboard)
+        )
         api = Api(self._noticeboard, attach)
         reporter = Reporter(self._bootstrap.node, self._datastore, self._noticeboard, lambda: self._settings)
         try:
@@ -115,9 +123,9 @@ class Agent:
         heap_is_frozen = False
         while True:
             self._wake.clear()
-            known = self._cluster.known
-            more = await self._pass() if known else False
-            self._passed |= known and not more
+            self._taken |= self._cluster.known and not self._cluster.locked
+            more = await self._pass() if self._taken else False
+            self._passed |= self._taken and not more
             self._post()
             if more:
                 await asyncio.sleep(0)
@@ -166,7 +174,7 @@ class Agent:
             self._quarantined = changes.quarantined
 
     def _next_pass_at(self) -> float | None:
-        if not self._cluster.known:
+        if not self._taken:
             return None
         due = self._l3.next_due()
         return min(self._resync_at, due) if due is not None else self._resync_at
@@ -205,7 +213,8 @@ class Agent:
             Noted(subject=str(key), reason="; ".join(str(problem) for problem in problems))
             for key, problems in self._quarantined.items()
         )
-        return (*self._warnings, *quarantined, *self._l3.problems, *self._bird.problems)
+        locked = (LOCKED,) if self._cluster.locked else ()
+        return (*self._warnings, *locked, *quarantined, *self._l3.problems, *self._bird.problems)
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

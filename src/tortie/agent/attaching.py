@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tortie.agent.cluster import Cluster
 from tortie.agent.noticeboard import Noticeboard
 from tortie.attach.request import Address
 from tortie.attach.service import Routed
@@ -19,9 +20,14 @@ ERROR_GRACE_S = 1.0
 class AttachView:
     """Implements `attach.service.Dataplane`."""
 
-    def __init__(self, graph: Graph, noticeboard: Noticeboard) -> None:
+    def __init__(self, graph: Graph, cluster: Cluster, noticeboard: Noticeboard) -> None:
         self._graph = graph
+        self._cluster = cluster
         self._noticeboard = noticeboard
+
+    @property
+    def locked(self) -> bool:
+        return self._cluster.locked
 
     def holder(self, address: Address) -> ResourceKey | None:
         return self._graph.holder(address)

@@ -4,7 +4,8 @@ Invariants:
 * The calculation holds what the store said last, or the snapshot's state when the store does not answer at the
   start; an outage takes nothing away.
 * What the snapshot held and the store no longer has goes when the store's own snapshot is complete.
-* While ClusterInformation says that the store is locked, updates are taken in and not acted on.
+* While ClusterInformation says that the store is locked, updates are taken in and not acted on: somebody may be
+  filling it, and half a cluster must not be taken for the whole.
 """
 
 from __future__ import annotations
@@ -76,14 +77,15 @@ class Cluster:
                 for event in events:
                     self._only_in_snapshot.discard(event.key)
                     self._update(event)
-                if self.in_sync:
+                if self.in_sync and not self.locked:
                     self._unsaved.set()
             case InSync():
                 for key in self._only_in_snapshot:
                     self._update(Event(key, None, self.revision))
                 self._only_in_snapshot.clear()
                 self.connected, self.in_sync, self.from_snapshot, self.problem = True, True, False, ""
-                self._unsaved.set()
+                if not self.locked:
+                    self._unsaved.set()
             case Disconnected(error):
                 self.connected, self.problem = False, str(error)
                 LOG.warning("datastore does not answer: the last known state stays in force", reason=str(error))

@@ -57,6 +57,10 @@ class Routed(NamedTuple):
 class Dataplane(Protocol):
     """What attach needs of the agent around it."""
 
+    @property
+    def locked(self) -> bool:
+        """Changes of the cluster are not acted on now."""
+
     def holder(self, address: Address) -> ResourceKey | None:
         """The endpoint that holds an address, on any node."""
 
@@ -81,6 +85,7 @@ class AttachService:
     async def attach(self, request: AttachRequest) -> AttachResult:
         """Raises UsageError for what can never be, AttachError and others for what failed and was undone."""
         addresses = request.check()
+        self._check_ready()
         async with self._alone(f"{request.namespace}/{request.name}"):
             wanted = self._endpoint(request, addresses, request.guest_mac)
             self._check_free(wanted.key, addresses)
@@ -99,6 +104,7 @@ class AttachService:
 
     async def detach(self, request: DetachRequest) -> tuple[str, ...]:
         """Detaches every interface that `attach` gave the workload here; returns the endpoints' names."""
+        self._check_ready()
         async with self._alone(f"{request.namespace}/{request.name}"):
             found = [endpoint for endpoint in await self._endpoints(request.namespace) if self._is(endpoint, request)]
             for endpoint in found:
@@ -183,6 +189,13 @@ class AttachService:
         )
         name = str(EndpointName(self._node, ORCHESTRATOR, request.name, request.endpoint))
         return new(KIND, name, spec, namespace=request.namespace, labels=request.labels)
+
+    def _check_ready(self) -> None:
+        if self._dataplane.locked:
+            raise AttachError(
+                "the cluster is locked (ClusterInformation default says datastoreReady: false): nothing can be attached"
+                " or detached until it is unlocked"
+            )
 
     def _check_free(self, key: ResourceKey, addresses: tuple[Address, ...]) -> None:
         for address in addresses:

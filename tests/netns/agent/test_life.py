@@ -252,6 +252,28 @@ def test_a_locked_cluster_is_followed_and_not_acted_on_until_it_is_unlocked(
     agent.wait(lambda _: agent.routes() == ["10.65.0.1", "10.65.0.2", "10.65.0.9"])
 
 
+def test_a_restart_while_the_cluster_is_locked_writes_nothing(
+    pair: tuple[RunningAgent, Namespace], netns: NetnsFactory
+) -> None:
+    agent, _ = pair
+    agent.stop()
+    key = f"{PREFIX}/clusterinformations/default"
+    document = json.loads(get(agent.store, key)[key])
+    document["spec"]["datastoreReady"] = False
+    put(agent.store, key, json.dumps(document).encode())
+    events = Events(agent.namespace)
+    agent.start()
+    agent.wait(lambda board: board["connected"] and "datastoreReady" in str(board["problems"]))
+    with pytest.raises(ApiError, match="datastoreReady"):
+        agent.attach("w3", netns=netns("w3").path, addresses=["10.65.0.3"])
+    assert agent.status()["writes"] == 0
+    assert events.stop() == ""
+    assert agent.routes() == ["10.65.0.1", "10.65.0.2"]
+    document["spec"]["datastoreReady"] = True
+    put(agent.store, key, json.dumps(document).encode())
+    agent.wait(lambda board: board["in_sync"] and len(board["endpoints"]) == 2)
+
+
 def test_errors_stay_readable_after_they_are_over(pair: tuple[RunningAgent, Namespace]) -> None:
     agent, _ = pair
     run = agent.namespace.run
