@@ -92,9 +92,8 @@ class Agent:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         resources = Resources(self._datastore)
-        attach = AttachService(
-            self._bootstrap.node, resources, AttachView(self._graph, self._cluster, self._noticeboard)
-        )
+        view = AttachView(self._graph, self._cluster, self._noticeboard)
+        attach = AttachService(self._bootstrap.node, resources, view)
         api = Api(self._noticeboard, attach)
         reporter = Reporter(self._bootstrap.node, self._datastore, self._noticeboard, lambda: self._settings)
         try:

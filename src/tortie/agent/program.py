@@ -18,6 +18,10 @@ from tortie.errors import TortieError
 LOG = structlog.get_logger(__name__)
 
 
+# An OSError is a directory that cannot be made or written: its text names the path.
+Fault = TortieError | OSError
+
+
 def run(settings: Bootstrap, warnings: tuple[str, ...]) -> int:
     """Runs until SIGTERM or SIGINT: 0. An error that the operator must mend is one line on stderr: 1."""
     journal = Journal()
@@ -27,7 +31,7 @@ def run(settings: Bootstrap, warnings: tuple[str, ...]) -> int:
     failed = False
     try:
         asyncio.run(_run_until_signal(settings, warnings, journal))
-    except* TortieError as group:
+    except* (TortieError, OSError) as group:
         failed = True
         for error in _leaves(group):
             print(f"tortie agent: {error}", file=sys.stderr)
@@ -47,8 +51,8 @@ async def _run_until_signal(settings: Bootstrap, warnings: tuple[str, ...], jour
         LOG.info("agent stops; routes stay")
 
 
-def _leaves(group: BaseExceptionGroup[TortieError]) -> list[TortieError]:
-    found: list[TortieError] = []
+def _leaves(group: BaseExceptionGroup[Fault]) -> list[Fault]:
+    found: list[Fault] = []
     for error in group.exceptions:
         found.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
     return found

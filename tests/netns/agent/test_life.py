@@ -324,6 +324,16 @@ def test_an_unknown_setting_warns_and_a_second_agent_is_refused(agents: AgentFac
     assert agent.status()["in_sync"]
 
 
+def test_a_directory_that_cannot_be_written_is_one_sentence(agents: AgentFactory) -> None:
+    agent = agents("host-a")
+    (agent.directory / "state").write_text("a file where the state directory should be")
+    agent.start()
+    assert agent.wait_exit() == 1
+    said = agent.log.read_text()
+    assert str(agent.directory / "state") in said
+    assert "Traceback" not in said
+
+
 def test_rename_of_a_workloads_interface_and_back(pair: tuple[RunningAgent, Namespace]) -> None:
     agent, _ = pair
     run = agent.namespace.run
