@@ -133,6 +133,43 @@ def test_restarts_lose_no_packet_and_write_nothing(pair: tuple[RunningAgent, Nam
     assert events.stop() == ""
 
 
+def test_what_is_others_is_bit_identical_after_start_run_and_stop(agents: AgentFactory, netns: NetnsFactory) -> None:
+    agent = agents("host-a")
+    run = agent.namespace.run
+    run(
+        "ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up &&"
+        " ip addr add 172.18.203.5/24 dev up0 && ip route add default via 172.18.203.1 &&"
+        " ip link add cali0 address ee:ee:ee:ee:ee:ee type veth peer name p0 && ip link set p0 up &&"
+        " ip link set cali0 up && ip route add 10.99.0.1/32 dev cali0 proto static &&"
+        " ip route add 10.99.0.2/32 dev up0 proto 80 && ip route add 10.99.0.0/24 dev up0 proto 116 metric 9 &&"
+        " ip rule add from 10.99.0.1 table 77 && ip route add default dev up0 table 77 &&"
+        " ip -6 route add fd99::1/128 dev cali0 proto static metric 16 &&"
+        " ip neigh add 10.99.0.1 lladdr 02:00:00:00:00:99 dev cali0 nud permanent"
+    )
+    # Their links' late news changes what `ip` shows, and is none of the agent's doing.
+    agent_links = "ip -o link show type veth"
+    while run(agent_links).count("state UP") < 4 or "tentative" in run("ip -6 addr"):
+        time.sleep(0.05)
+    before = others(agent.namespace)
+    agent.start_and_wait()
+    put(agent.store, endpoint_key("w"), endpoint("w", "cali0", "10.65.0.9"))
+    agent.wait(lambda _: agent.routes() != [] and "10.65.0.9" in agent.routes())
+    assert others(agent.namespace) == before
+    agent.attach("w3", netns=netns("w3").path, addresses=["10.65.0.3"])
+    agent.detach("w3")
+    agent.stop()
+    assert others(agent.namespace) == before
+
+
+def others(namespace: Namespace) -> list[str]:
+    """Routes, rules, neighbours and addresses that are not ours, nor follow from our link-local address."""
+    shown = namespace.run(
+        "ip route show table all; ip -6 route show table all; ip rule; ip -6 rule; ip neigh; ip -o addr"
+    )
+    ours = ("10.65.0.", "169.254.1.1", "fe80::ecee:eeff:feee:eeee", "anycast fe80::", "fe80::/64 dev cali0")
+    return sorted(line for line in shown.splitlines() if not any(mark in line for mark in ours))
+
+
 def test_a_restart_without_the_datastore_keeps_everything(pair: tuple[RunningAgent, Namespace]) -> None:
     agent, _ = pair
     snapshot = agent.directory / "state" / "snapshot.json"
