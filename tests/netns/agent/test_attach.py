@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -214,8 +215,6 @@ def test_the_mtu_is_that_of_the_uplink(agent: RunningAgent, netns: NetnsFactory)
 
 
 def test_twenty_at_once(agent: RunningAgent, netns: NetnsFactory) -> None:
-    from concurrent.futures import ThreadPoolExecutor
-
     guests = [netns(f"w{i}") for i in range(20)]
     with ThreadPoolExecutor(20) as pool:
         jobs = [
