@@ -148,6 +148,8 @@ class Agent:
         if not self._cluster.locked:
             self._take_changes()
         if now >= self._resync_at:
+            # Set first: an overflow between the steps asks for another read-back, and must not be forgotten.
+            self._resync_at = now + self._settings.audit_interval_s
             try:
                 # What is queued is older than the read-back, and would be taken for news after it.
                 while self._monitor.read(EVENTS_PER_WAKE_UP):
@@ -158,7 +160,6 @@ class Agent:
                 LOG.warning("the kernel cannot be read back: trying again", reason=str(error))
                 self._resync_at = now + RETRY_RESYNC_S
                 return False
-            self._resync_at = now + self._settings.audit_interval_s
         return self._l3.apply(now)
 
     def _take_changes(self) -> None:
@@ -169,6 +170,9 @@ class Agent:
             self._bird.desire(changes.bgp)
         if changes.settings is not None:
             self._settings = changes.settings
+            # A shorter interval counts from now on, not from the next audit on.
+            soonest = asyncio.get_running_loop().time() + changes.settings.audit_interval_s
+            self._resync_at = min(self._resync_at, soonest)
         if changes.quarantined is not None:
             self._quarantined = changes.quarantined
 

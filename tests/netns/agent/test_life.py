@@ -202,6 +202,22 @@ def test_what_was_deleted_meanwhile_goes_when_the_datastore_is_back(pair: tuple[
     assert agent.routes() == ["10.65.0.1"]
 
 
+def test_the_audit_repairs_what_no_event_tells_of(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    document = {"metadata": {"name": "default"}, "spec": {"routeRefreshInterval": "1s"}}
+    put(agent.store, f"{PREFIX}/felixconfigurations/default", json.dumps(document).encode())
+    run = agent.namespace.run
+    name = run("ip -o route show 10.65.0.1").split()[2]
+    run(f"sysctl -qw net.ipv4.conf.{name}.rp_filter=1 && tc qdisc del dev {name} clsact")
+    agent.wait(
+        lambda _: (
+            run(f"sysctl -n net.ipv4.conf.{name}.rp_filter").strip() == "0"
+            and "tortie_responder" in run(f"tc filter show dev {name} ingress")
+        )
+    )
+    first.run("ping -c1 -W2 10.65.0.2")
+
+
 def test_a_locked_store_stops_neither_routes_nor_the_api(pair: tuple[RunningAgent, Namespace]) -> None:
     agent, _ = pair
     holder = sqlite3.connect(agent.store, isolation_level=None)
