@@ -101,8 +101,10 @@ class L3:
         """
         names = set(self._facts.names())
         self._facts.resync()
-        for name in names | set(self._facts.names()):
+        for number, name in enumerate(names | set(self._facts.names()), 1):
             self._render_interface(name)
+            if number % ROWS_PER_PASS == 0:
+                yield
         self._set_rows(None, self._host.rows(self._facts))
         for kind, reconciler in self._reconcilers.items():
             if kind in _READ_BY_KEY:
