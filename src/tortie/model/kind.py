@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from tortie.errors import Problem
-from tortie.model.resource import Resource
+from tortie.model.resource import Resource, ResourceKey
 from tortie.model.scalars import AsNumber
 from tortie.model.schema import Spec
 
@@ -25,6 +25,14 @@ class Cluster(NamedTuple):
     """Facts of the whole cluster that a column may show."""
 
     as_number: AsNumber = DEFAULT_AS_NUMBER
+
+
+class Need(NamedTuple):
+    """Another object that must exist when this one is written, and the field that names it."""
+
+    key: ResourceKey
+    path: str
+    only_to_create: bool = False  # an update is let through without it
 
 
 class Column(NamedTuple):
@@ -51,6 +59,14 @@ NAME = column("NAME", lambda resource: resource.metadata.name)
 
 def _no_problems(*_: Resource[Any]) -> Iterable[Problem]:
     return ()
+
+
+def _no_needs(_: Resource[Any]) -> Iterable[Need]:
+    return ()
+
+
+def _by_key(resource: Resource[Any]) -> Any:
+    return resource.key
 
 
 def _as_it_is(resource: Resource[Any]) -> Resource[Any]:
@@ -81,6 +97,9 @@ class Kind(Generic[S]):
     on_write: Callable[[Resource[S]], Resource[S]] = _as_it_is  # defaults and labels that a writer adds
     rules: Callable[[Resource[S]], Iterable[Problem]] = _no_problems
     change_rules: Callable[[Resource[S], Resource[S]], Iterable[Problem]] = _no_problems
+    needs: Callable[[Resource[S]], Iterable[Need]] = _no_needs  # objects that a writer finds in the store first
+    undeletable: frozenset[str] = frozenset()  # names of objects that nobody may delete
+    list_order: Callable[[Resource[S]], Any] = _by_key  # in what order `get` lists
     computed_name: Callable[[S], str] | None = None  # the name that the spec demands, for kinds where it does
 
     @property
