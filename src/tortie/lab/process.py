@@ -155,6 +155,11 @@ def kill(lab: str) -> int:
     return ended
 
 
+def end(process: Process) -> None:
+    """Ends one process and returns when it is gone; one that is gone already, or is not ours any more, is left."""
+    _kill_one(process, time.monotonic() + KILL_TIMEOUT_S)
+
+
 def _kill_one(process: Process, deadline: float) -> bool:
     try:
         descriptor = os.pidfd_open(process.pid)

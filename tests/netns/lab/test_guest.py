@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 
 import pytest
 
@@ -12,7 +13,7 @@ from tortie.kernel import netns
 from tortie.lab import guest
 from tortie.lab.down import down
 from tortie.lab.layout import Layout
-from tortie.lab.process import LabError, Mark, run, running
+from tortie.lab.process import LabError, Mark, run, running, wait_until
 from tortie.lab.topology import Tap, Workload
 
 pytestmark = pytest.mark.skipif(bool(guest.missing()), reason=guest.missing() or "a guest can run")
@@ -64,6 +65,20 @@ async def test_a_guest_reaches_its_gateway_and_gives_output_and_exit_code(lab_na
         await guest.run_in_guest(layout, "vm", ["true"], timeout_s=5)
     down(lab_name)
     assert traces(lab_name) == []
+
+
+async def test_a_guest_that_stops_while_it_boots_is_started_again(
+    lab_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guest, "BOOT_TIMEOUT_S", 20.0)
+    booting = asyncio.create_task(boot(lab_name))
+    assert await wait_until(lambda: bool(running(lab_name)), 20)
+    (stuck,) = running(lab_name)
+    os.kill(stuck.pid, signal.SIGSTOP)
+    layout = await booting
+    (qemu,) = running(lab_name)
+    assert qemu.pid != stuck.pid
+    assert await guest.run_in_guest(layout, "vm", ["echo", "here"]) == (0, "here\n")
 
 
 async def test_a_guest_without_its_tap_is_an_error_at_once(lab_name: str) -> None:
