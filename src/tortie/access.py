@@ -36,8 +36,11 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True):
         return f"Credentials({', '.join(given)})"
 
 
+NO_CREDENTIALS = Credentials()
+
+
 class Access(msgspec.Struct, frozen=True, kw_only=True):
     """One datastore. Its `repr` and its `url` hold no secret."""
 
     url: str = DEFAULT_URL
-    credentials: Credentials = Credentials()
+    credentials: Credentials = NO_CREDENTIALS

@@ -2,7 +2,12 @@
 
 follow.py      snapshot and watch of several prefixes as one stream that survives outages
 resources.py   the verbs of `projectcalico.org/v3` resources, with Calico's rules
+conditions.py  what other objects must say when one is written
+cascade.py     what goes with an object that is deleted
+repair.py      a good object in the place of a broken one
+sentences.py   refusals, in the words of calicoctl's users
 sqlite/        the embedded backend
+etcd/          etcd, for many machines
 """
 
 from __future__ import annotations
@@ -10,19 +15,29 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from tortie.access import NO_CREDENTIALS, Credentials
 from tortie.datastore.api import Datastore
 from tortie.datastore.sqlite import SqliteDatastore
 from tortie.errors import UsageError
 
+ETCD_SCHEMES = ("etcd", "etcds", "etcd+srv", "etcds+srv")
 
-def open_datastore(url: str, *, create: bool = False) -> Datastore:
+
+def open_datastore(url: str, *, create: bool = False, credentials: Credentials = NO_CREDENTIALS) -> Datastore:
     """The datastore at `url`, for one event loop; it connects at the first request, and again after failures.
 
     With `create` a store that is kept in a file is made if it is missing, with its directory.
     """
+    scheme = url.partition("://")[0]
+    if scheme in ETCD_SCHEMES:
+        # Only here: gRPC takes longer to load than a whole command on SQLite.
+        from tortie.datastore.etcd import EtcdDatastore
+
+        return EtcdDatastore(url, credentials)
+    if scheme != "sqlite":
+        known = "sqlite:///PATH/TO/FILE or etcd://HOST:2379"
+        raise UsageError(f"datastore {scheme if '://' in url else url!r} is not supported: write {known}")
     parts = urlsplit(url)
-    if parts.scheme != "sqlite":
-        raise UsageError(f"datastore {parts.scheme or url!r} is not supported: write sqlite:///PATH/TO/FILE")
     if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
         raise UsageError(f"datastore {url!r}: sqlite takes an absolute path, sqlite:///PATH/TO/FILE")
     return SqliteDatastore(Path(unquote(parts.path)), create=create)

@@ -9,7 +9,10 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from tests.unit.datastore.etcd_server import EtcdServer
+from tortie.access import NO_CREDENTIALS
 from tortie.datastore.api import Batch, Compare, Datastore, Delete, Item, Listing, Put, TxnResult
+from tortie.datastore.etcd import EtcdDatastore
 from tortie.datastore.sqlite import SqliteDatastore, rows
 
 # Starts Python with a script and arguments; see the fixture `spawn`.
@@ -75,3 +78,22 @@ class SqliteBackend:
         """A statement of somebody who does not know of watchers."""
         with contextlib.closing(sqlite3.connect(self.path)) as db, db:
             db.execute(statement).fetchall()
+
+
+class EtcdBackend:
+    """A server that many tests share, one after the other; `url` leads to it, perhaps by a proxy."""
+
+    def __init__(self, server: EtcdServer, url: str) -> None:
+        self.server = server
+        self.url = url
+        self.connections: list[EtcdDatastore] = []
+
+    def connect(self) -> EtcdDatastore:
+        self.connections.append(EtcdDatastore(self.url, NO_CREDENTIALS))
+        return self.connections[-1]
+
+    def compact(self, revision: int) -> None:
+        self.server.ctl("compact", str(revision))
+
+    def clear(self) -> None:
+        self.server.ctl("del", "", "--from-key")

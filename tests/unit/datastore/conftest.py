@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.datastore.backends import Backend, Spawn, SqliteBackend
+from tests.unit.datastore.backends import Backend, EtcdBackend, Spawn, SqliteBackend
+from tests.unit.datastore.etcd_server import EtcdProxy, EtcdServer
 from tortie.datastore.api import Datastore
+from tortie.lab import etcd
 
 
 @pytest.fixture
@@ -31,7 +33,45 @@ async def sqlite_backend(directory: Path) -> AsyncIterator[SqliteBackend]:
         await connection.close()
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(scope="session")
+def etcd_server() -> Iterator[EtcdServer]:
+    """One etcd for all tests that leave it as it is."""
+    if what := etcd.missing():
+        pytest.skip(what)
+    with tempfile.TemporaryDirectory(prefix="tortie-etcd-") as name:
+        server = EtcdServer(Path(name) / "one")
+        server.start()
+        yield server
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def etcd_proxy(etcd_server: EtcdServer) -> Iterator[EtcdProxy]:
+    proxy = EtcdProxy(etcd_server.directory, etcd_server)
+    yield proxy
+    proxy.stop()
+
+
+@pytest.fixture
+async def etcd_backend(etcd_server: EtcdServer) -> AsyncIterator[EtcdBackend]:
+    async for backend in cleared(EtcdBackend(etcd_server, etcd_server.url)):
+        yield backend
+
+
+@pytest.fixture
+async def etcd_proxy_backend(etcd_server: EtcdServer, etcd_proxy: EtcdProxy) -> AsyncIterator[EtcdBackend]:
+    async for backend in cleared(EtcdBackend(etcd_server, etcd_proxy.url)):
+        yield backend
+
+
+async def cleared(backend: EtcdBackend) -> AsyncIterator[EtcdBackend]:
+    backend.clear()
+    yield backend
+    for connection in backend.connections:
+        await connection.close()
+
+
+@pytest.fixture(params=["sqlite", "etcd", "etcd_proxy"])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every kind of datastore in turn: `test_conformance.py` holds what all of them promise."""
     found: Backend = request.getfixturevalue(f"{request.param}_backend")

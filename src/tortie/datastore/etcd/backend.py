@@ -1,0 +1,161 @@
+"""The five verbs over etcd.
+
+Invariants:
+* A listing is of one revision, however many pages it takes.
+* A write that may have reached a server is never sent again: only its caller can look whether it happened.
+* A store that was set back to an older state, or replaced by another, is not followed on: see `history`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from tortie.access import Credentials
+from tortie.datastore.api import Batch, Compare, Delete, Item, Listing, Put, TxnResult
+from tortie.datastore.etcd import wire
+from tortie.datastore.etcd.connection import Connection, Connector
+from tortie.datastore.etcd.failure import Rejected
+from tortie.datastore.etcd.history import History
+from tortie.datastore.etcd.members import Members
+from tortie.datastore.etcd.watch import watch
+from tortie.errors import DatastoreError, NotFound
+
+PAGE_KEYS = 5000
+# etcd's defaults (--max-txn-ops, --max-request-bytes); a cluster may allow more, its clients cannot ask.
+MAX_OPERATIONS = 128
+MAX_REQUEST_BYTES = 3 << 19
+
+
+class EtcdDatastore:
+    """A connection to an etcd cluster; it connects at the first request, and again after failures."""
+
+    def __init__(self, url: str, credentials: Credentials) -> None:
+        self._connector = Connector(url, Members(url), credentials)
+        self._history = History()
+
+    @property
+    def url(self) -> str:
+        return self._connector.url
+
+    async def get(self, key: str) -> Item | None:
+        answer = await self._call(wire.RANGE, wire.RangeRequest(key=key.encode()))
+        return item(answer.kvs[0]) if answer.kvs else None
+
+    async def list(self, prefix: str) -> Listing:
+        while True:
+            try:
+                connection = await self._connector.connection()
+                found, revision = await self._pages(prefix)
+                # Pages over two connections may be of two stores.
+                if await self._connector.connection() is connection:
+                    self._history.listed(prefix, found, connection)
+                    return Listing(found, revision)
+            except Rejected as error:
+                # The revision of the first page is compacted: so much was written meanwhile. Begin again.
+                if not error.is_compacted:
+                    raise error.for_user(self.url) from None
+
+    def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
+        return watch(self._connector, self._history, prefix, from_revision)
+
+    async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
+        """At most 128 keys and 1.5 MiB at once, which is what etcd takes."""
+        request = wire.TxnRequest(
+            compare=[
+                wire.Compare(
+                    result=wire.EQUAL, target=wire.MOD_REVISION, key=compare.key.encode(), mod_revision=compare.revision
+                )
+                for compare in compares
+            ],
+            success=[_operation(write) for write in writes],
+            failure=[wire.RequestOp(range=wire.RangeRequest(key=compare.key.encode())) for compare in compares],
+        )
+        self._check_size(request, max(len(compares), len(writes)))
+        answer = await self._call(wire.TXN, request, repeatable=False)
+        if answer.succeeded:
+            return TxnResult(True, answer.header.revision, ())
+        ranges = (response.range.kvs for response in answer.responses)
+        return TxnResult(False, answer.header.revision, tuple(item(kvs[0]) if kvs else None for kvs in ranges))
+
+    async def lease(self, ttl_s: float) -> int:
+        request = wire.LeaseGrantRequest(ttl_s=max(1, math.ceil(ttl_s)))
+        granted: int = (await self._call(wire.LEASE_GRANT, request)).id
+        return granted
+
+    async def keep_alive(self, lease: int) -> None:
+        answer = await self._call(wire.LEASE_KEEP_ALIVE, wire.LeaseKeepAliveRequest(id=lease))
+        if answer.ttl_s <= 0:
+            raise NotFound(f"datastore {self.url}: lease {lease} has ended")
+
+    async def close(self) -> None:
+        await self._connector.close()
+
+    async def _pages(self, prefix: str) -> tuple[builtins.list[Item], int]:
+        found: builtins.list[Item] = []
+        place, revision = wire.key_range(prefix), 0
+        while True:
+            request = wire.RangeRequest(**place, limit=PAGE_KEYS, revision=revision)
+            page = await self._offer(wire.RANGE, request, repeatable=True)
+            found += map(item, page.kvs)
+            revision = revision or page.header.revision
+            if not page.more:
+                return found, revision
+            place["key"] = page.kvs[-1].key + b"\0"
+
+    async def _call(self, method: wire.Method, request: Any, *, repeatable: bool = True) -> Any:
+        try:
+            return await self._offer(method, request, repeatable=repeatable)
+        except Rejected as error:
+            raise error.for_user(self.url) from None
+
+    async def _offer(self, method: wire.Method, request: Any, *, repeatable: bool) -> Any:
+        """The response of the first member that answers; raises `Rejected` when none does."""
+        last: Rejected | None = None
+        for _ in range(self._connector.members + 1):
+            connection: Connection | None = None
+            try:
+                connection = await self._connector.connection()
+                return await self._once_logged_in(connection, method, request)
+            except Rejected as error:
+                last = error
+                if not error.is_outage:
+                    raise
+                if connection is not None:
+                    await self._connector.drop(connection)
+                    if not (repeatable or error.not_sent) or (error.is_silence and self._connector.members == 1):
+                        raise
+        assert last is not None
+        raise last
+
+    async def _once_logged_in(self, connection: Connection, method: wire.Method, request: Any) -> Any:
+        call = connection.call_by_stream if method is wire.LEASE_KEEP_ALIVE else connection.call
+        try:
+            return await call(method, request)
+        except Rejected as error:
+            if not error.token_refused:
+                raise
+        await self._connector.renew_token(connection)
+        return await call(method, request)
+
+    def _check_size(self, request: Any, operations: int) -> None:
+        # etcd would refuse as well, in words that name neither the limit nor what to do.
+        if operations > MAX_OPERATIONS:
+            raise DatastoreError(
+                f"datastore {self.url}: {operations} keys in one transaction; etcd takes {MAX_OPERATIONS}"
+            )
+        if (size := request.ByteSize()) > MAX_REQUEST_BYTES:
+            raise DatastoreError(f"datastore {self.url}: a transaction of {size} bytes; etcd takes {MAX_REQUEST_BYTES}")
+
+
+def item(found: Any) -> Item:
+    return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision)
+
+
+def _operation(write: Put | Delete) -> Any:
+    if isinstance(write, Put):
+        put = wire.PutRequest(key=write.key.encode(), value=write.value, lease=write.lease)
+        return wire.RequestOp(put=put)
+    return wire.RequestOp(delete=wire.DeleteRangeRequest(key=write.key.encode()))
