@@ -1,12 +1,19 @@
-"""What the datastore of a lab holds before any agent starts: a Node per host, and the topology's own resources."""
+"""The datastore of a lab, and what it holds before any agent starts: a Node per host, and the topology's resources.
+
+It is a SQLite file that all hosts share, or an etcd cluster on machines of the lab, which is reached only from inside.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
-from tortie.datastore import open_datastore
-from tortie.datastore.resources import Resources
+import msgspec
+
 from tortie.errors import InvalidResource, Problem
+from tortie.lab import etcd
+from tortie.lab.layout import FABRIC, Layout
+from tortie.lab.process import Mark, inside, run
 from tortie.lab.topology import Host, Topology, family
 from tortie.model.decode import from_user
 from tortie.model.resource import Resource
@@ -26,16 +33,19 @@ def resources(topology: Topology) -> list[Resource[Any]]:
     return found
 
 
-async def write(url: str, wanted: list[Resource[Any]]) -> None:
-    """Makes the store at `url` and writes the resources in order."""
-    datastore = open_datastore(url, create=True)
-    try:
-        store = Resources(datastore)
-        await store.ensure_initialised()
-        for resource in wanted:
-            await store.apply(resource)
-    finally:
-        await datastore.close()
+def datastore(topology: Topology, layout: Layout) -> str:
+    """The URL of the lab's datastore."""
+    members = [machine.addresses[0] for machine in topology.etcd]
+    return etcd.url(members) if members else f"sqlite://{layout.store}"
+
+
+async def write(topology: Topology, layout: Layout, wanted: list[Resource[Any]]) -> None:
+    """Makes the store and writes the resources in order; the network and the etcd are up."""
+    member = topology.etcd[0].name if topology.etcd else FABRIC
+    setting = f"TORTIE_DATASTORE={datastore(topology, layout)}"
+    command = ["env", setting, sys.executable, "-m", "tortie", "apply", "--skip-empty", "-f", "-"]
+    text = msgspec.json.encode([dict(resource.document) for resource in wanted]).decode()
+    await run(inside(layout.namespace(member), *command), Mark(layout.lab, member, "apply"), text=text)
 
 
 def _node(host: Host, topology: Topology) -> dict[str, Any]:

@@ -1,17 +1,25 @@
-"""An etcd of a lab or a test: how one member is started, and what its clients are told.
+"""An etcd of a lab or a test: how a member is started, and what its clients are told.
 
 Members trust their network: no TLS, no users. Progress is told each second, so that bookmarks can be seen.
 """
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from tortie.lab import process
+from tortie.lab.layout import Layout
+from tortie.lab.process import LabError, Mark, alive, ended, inside, run
+from tortie.lab.topology import Topology
 
 CLIENT_PORT = 2379
 PEER_PORT = 2380
 PROGRESS_INTERVAL = "1s"
+ANSWER_TIMEOUT_S = 30.0
 
 
 def missing() -> str:
@@ -37,6 +45,30 @@ def command(
         *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", peers),
         *("--experimental-watch-progress-notify-interval", PROGRESS_INTERVAL),
     ]
+
+
+async def start(topology: Topology, layout: Layout, name: str) -> None:
+    """Starts the member on machine `name`, new or with what it kept; returns when most of its cluster answers."""
+    cluster = {machine.name: machine.addresses[0] for machine in topology.etcd}
+    files = layout.member(name)
+    mark = Mark(layout.lab, name, "etcd")
+    program = command(name, files.directory / "etcd", cluster)
+    member = await process.start(inside(layout.namespace(name), *program), mark, files.log("etcd"))
+    # Only a member of the lab can ask it.
+    endpoint = f"{_host(cluster[name])}:{CLIENT_PORT}"
+    asking = inside(layout.namespace(name), "etcdctl", "--endpoints", endpoint, "endpoint", "health")
+    deadline = time.monotonic() + ANSWER_TIMEOUT_S
+    while True:
+        try:
+            await run(asking, mark._replace(program="etcdctl"))
+        except LabError as error:
+            if not alive(member):
+                raise ended(mark, files.log("etcd")) from error
+            if time.monotonic() > deadline:
+                raise LabError(f"{name}: etcd does not answer, see {files.log('etcd')}: {error}") from error
+            await asyncio.sleep(0.1)
+        else:
+            return
 
 
 def url(addresses: Iterable[str], port: int = CLIENT_PORT) -> str:

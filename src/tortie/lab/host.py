@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from tortie.lab import cluster
 from tortie.lab.layout import Layout
 from tortie.lab.process import LabError, Mark, alive, ended, inside, run, start, wait_until
 from tortie.lab.topology import Topology
@@ -27,7 +28,7 @@ def settings(layout: Layout, topology: Topology, host: str) -> dict[str, str | i
     files = layout.member(host)
     values: dict[str, str | int] = {
         "node": host,
-        "datastore": layout.datastore,
+        "datastore": cluster.datastore(topology, layout),
         "run_dir": str(files.run_dir),
         "state_dir": str(files.state_dir),
         "bpffs": str(files.bpffs),

@@ -74,8 +74,9 @@ class Layout(NamedTuple):
         return self.directory / "topology.yaml"
 
     @property
-    def datastore(self) -> str:
-        return f"sqlite://{self.directory}/store.db"
+    def store(self) -> Path:
+        """The SQLite file with the lab's resources, of a lab without etcd."""
+        return self.directory / "store.db"
 
     def member(self, name: str) -> HostFiles:
         return HostFiles(self.directory / name)

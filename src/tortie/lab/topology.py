@@ -56,10 +56,14 @@ class Router(_Strict, frozen=True):
 
 
 class Machine(_Strict, frozen=True):
-    """A machine without tortie: only addresses and a default route."""
+    """A machine without tortie: only addresses and a default route.
+
+    Machines with `etcd` form the etcd cluster that holds the lab's resources; without one a SQLite file holds them.
+    """
 
     name: Name
     addresses: tuple[str, ...]
+    etcd: bool = False
 
 
 class Dhcp(_Strict, frozen=True):
@@ -141,6 +145,11 @@ class Topology(_Strict, frozen=True):
             if self.subnet_of(candidate) == self.subnet_of(address) and family(candidate) == family(address):
                 return candidate
         return None
+
+    @property
+    def etcd(self) -> tuple[Machine, ...]:
+        """The members of the lab's etcd cluster."""
+        return tuple(machine for machine in self.machines if machine.etcd)
 
     def host(self, name: str) -> Host:
         return next(host for host in self.hosts if host.name == name)

@@ -14,7 +14,7 @@ import aiohttp
 
 from tortie.kernel import libc
 from tortie.kernel.failure import mapped
-from tortie.lab import cluster, fabric, guest, host, pump, router, routes
+from tortie.lab import cluster, etcd, fabric, guest, host, pump, router, routes
 from tortie.lab.down import remove
 from tortie.lab.layout import Layout
 from tortie.lab.process import LabError, Mark, exclusive, start, wait_until
@@ -35,6 +35,8 @@ async def up(topology: Topology, progress: Progress, wait_s: float) -> dict[str,
     layout = Layout(topology.name)
     resources = cluster.resources(topology)
     if any(is_qemu(workload) for workload in topology.workloads) and (what := guest.missing()):
+        raise LabError(what)
+    if topology.etcd and (what := etcd.missing()):
         raise LabError(what)
     with exclusive(topology.name):
         try:
@@ -59,8 +61,11 @@ async def _build(topology: Topology, layout: Layout, resources: list[Resource[An
     for one in topology.hosts:
         host.write_files(layout, topology, one.name)
     progress(f"network: {len(topology.members())} namespaces, {len(topology.subnets)} subnets")
-    await cluster.write(layout.datastore, resources)
     await fabric.apply(fabric.render(topology, layout), layout)
+    if topology.etcd:
+        progress(f"datastore: etcd on {', '.join(machine.name for machine in topology.etcd)}")
+        await _together(etcd.start(topology, layout, machine.name) for machine in topology.etcd)
+    await cluster.write(topology, layout, resources)
     progress(f"daemons: BIRD and an agent on {', '.join(one.name for one in topology.hosts) or 'no host'}")
     await _together([*(_start_host(layout, one.name) for one in topology.hosts), _start_router(topology, layout)])
     progress(f"workloads: {', '.join(workload.name for workload in topology.workloads) or 'none'}")

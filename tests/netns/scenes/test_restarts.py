@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.netns.scenes.stores import needs_etcd, over_etcd
 from tortie.kernel.netns import named
 from tortie.lab import host, topology
 from tortie.lab.command import SHIPPED
@@ -35,6 +36,12 @@ PINGS = 6000  # one a millisecond
 
 def classic() -> Topology:
     return topology.parse((SHIPPED / "classic.yaml").read_text(), "classic")
+
+
+STORES = [
+    pytest.param(classic, id="SQLite"),
+    pytest.param(lambda: over_etcd(classic()), id="etcd", marks=needs_etcd),
+]
 
 
 class Listening:
@@ -105,7 +112,7 @@ def adopted(bird: dict[str, Any]) -> bool:
     return bool(bird["configured"]) and {each["state"] for each in bird["sessions"]} == {"Established"}
 
 
-@pytest.mark.parametrize("scene", [pytest.param(classic, id="reflector")], indirect=True)
+@pytest.mark.parametrize("scene", STORES, indirect=True)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 async def test_an_agent_restarted_twice_loses_nothing(scene: Topology, number: int) -> None:
     layout = Layout(scene.name)
@@ -127,7 +134,7 @@ async def test_an_agent_restarted_twice_loses_nothing(scene: Topology, number: i
     assert ours == []
 
 
-@pytest.mark.parametrize("scene", [pytest.param(classic, id="reflector")], indirect=True)
+@pytest.mark.parametrize("scene", STORES, indirect=True)
 async def test_a_bird_killed_and_started_again_loses_nothing_and_is_adopted(scene: Topology) -> None:
     layout = Layout(scene.name)
     async with Listening(layout.namespace(PEER), "route") as at_peer:

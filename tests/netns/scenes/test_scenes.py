@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tests.netns.scenes.stores import needs_etcd, over_etcd
 from tortie.kernel.netlink import route
 from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.lab import guest, probe, routes, topology
@@ -83,6 +84,10 @@ SCENES = [
     pytest.param(lambda: shipped("mesh"), id="dual stack"),
     pytest.param(lambda: shipped("racks"), id="two subnets"),
     pytest.param(lambda: with_a_virtual_machine(shipped("classic")), id="QEMU guest", marks=needs_guest),
+    pytest.param(lambda: over_etcd(shipped("classic")), id="reflector, etcd", marks=needs_etcd),
+    pytest.param(lambda: over_etcd(only(6, shipped("mesh"))), id="IPv6, etcd", marks=needs_etcd),
+    pytest.param(lambda: over_etcd(shipped("mesh")), id="dual stack, etcd", marks=needs_etcd),
+    pytest.param(lambda: over_etcd(shipped("racks")), id="two subnets, etcd", marks=needs_etcd),
 ]
 
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tortie.datastore import open_datastore
-from tortie.datastore.resources import Resources
 from tortie.errors import InvalidResource
 from tortie.lab import cluster
+from tortie.lab.layout import Layout
 from tortie.lab.topology import Topology, parse
-from tortie.model.resource import ResourceKey
 
 TOPOLOGY = """
 name: x
@@ -51,14 +48,12 @@ def test_a_wrong_resource_is_named_by_its_place() -> None:
     assert str(caught.value).startswith("topology x: ")
 
 
-async def test_the_store_is_initialised_and_holds_all_of_it(tmp_path: Path) -> None:
-    url = f"sqlite://{tmp_path}/store.db"
-    await cluster.write(url, cluster.resources(topology()))
-    datastore = open_datastore(url)
-    try:
-        store = Resources(datastore)
-        assert [resource.key.name for resource in (await store.list("Node")).items] == ["a", "b"]
-        assert (await store.get(ResourceKey("IPPool", "", "p"))).spec.cidr is not None
-        assert (await store.get(ResourceKey("ClusterInformation", "", "default"))).spec.datastore_ready
-    finally:
-        await datastore.close()
+def test_without_etcd_all_share_a_file_and_with_it_all_ask_its_members() -> None:
+    layout = Layout("x")
+    assert cluster.datastore(topology(), layout) == f"sqlite://{layout.store}"
+    machines = (
+        "machines:\n  - {name: s1, addresses: [192.0.2.20], etcd: true}\n"
+        "  - {name: other, addresses: [192.0.2.22]}\n  - {name: s2, addresses: ['2001:db8::21'], etcd: true}\n"
+    )
+    wanted = topology(TOPOLOGY + machines)
+    assert cluster.datastore(wanted, layout) == "etcd://192.0.2.20:2379,[2001:db8::21]:2379"
