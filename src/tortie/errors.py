@@ -9,7 +9,8 @@
     │   ├── AlreadyExists      a create met an object
     │   ├── NotFound           an update or delete met nothing
     │   ├── Compacted          the watch is too old: list again and compare
-    │   └── FormatTooNew       written by a newer tortie: refuse, never guess
+    │   ├── FormatTooNew       written by a newer tortie: refuse, never guess
+    │   └── ForeignCluster     another cluster than the known one: write nothing, the last known state stays in force
     ├── KernelError            carries errno
     │   ├── Gone               the object vanished: an expected race, look again
     │   ├── LinkDown           the interface is down: wait for its event
@@ -28,11 +29,20 @@ A programming error is none of these: it is left to crash, since a restart is sa
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import NamedTuple
 
 
 class TortieError(Exception):
     """Base of all errors that tortie raises on purpose; `str()` is a sentence for the user."""
+
+
+class Sort(Enum):
+    """What sort of problem it is; who reports one may word each sort otherwise."""
+
+    RULE = "rule"  # the value can be read, and breaks a rule
+    TYPE = "type"  # the value cannot be read: another JSON type than its field's, or no number, duration ...
+    UNKNOWN_FIELD = "unknown field"  # nobody here knows the field
 
 
 class Problem(NamedTuple):
@@ -41,6 +51,7 @@ class Problem(NamedTuple):
     path: str  # field path as in the document, `spec.bgp.asNumber`; empty for the object itself
     value: str  # the offending value as the user wrote it, empty when there is none
     reason: str  # what is allowed
+    sort: Sort = Sort.RULE
 
     def __str__(self) -> str:
         where = self.path or "object"
@@ -90,6 +101,10 @@ class Compacted(DatastoreError):
 
 class FormatTooNew(DatastoreError):
     """The store or file was written by a newer tortie."""
+
+
+class ForeignCluster(DatastoreError):
+    """The store holds another cluster than the one that this host belongs to, or none."""
 
 
 class KernelError(TortieError):

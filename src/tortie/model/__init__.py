@@ -7,10 +7,12 @@
 How the folder is cut:
 
 * `resource` the values; `kind` what describes a kind; `kinds/` one file per kind, found by being there;
-* `schema`, `codec`, `scalars`, `addresses`, `rule`, `secret` what specs are made of; `selector/` the language;
+* `schema`, `codec`, `scalars`, `addresses`, `community`, `rule`, `secret`, `felix/` what specs are made of; `selector/`
+  the language;
 * `decode`, `encode` the ways in and out; below them `document` (plain JSON), `check` and `judge` (all faults of a
   document), `write` (typed values onto a document);
-* `names` what may be called how; `keys` where things are stored.
+* `names` what may be called how; `keys` where things are stored;
+* `allocation` what IPAM keeps, which are no resources.
 
 Invariants: a value is never changed; a field that the model does not know is never lost; a stored object that
 breaks the rules is reported by name and never raises; nothing here reads a clock, a file or randomness.

@@ -24,6 +24,8 @@ from tortie.model.codec import stand_in
 
 Parsed = TypeVar("Parsed")
 
+Network = IPv4Network | IPv6Network
+
 # Keeps out what ipaddress would take and Calico does not: a zone (fe80::1%eth0), a netmask (10.0.0.1/255.0.0.0).
 _CHARACTERS = re.compile(r"[0-9A-Fa-f:.]+(/[0-9]{1,3})?")
 
@@ -46,6 +48,23 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text, strict=False)
 
 
+def _strict_network(text: str) -> IPv4Network | IPv6Network:
+    return ip_network(text)
+
+
+# One of these stands in every endpoint, and ipaddress takes its time to read one.
+_IPV4 = re.compile(r"(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})\.(0|[1-9][0-9]{0,2})(?:/32)?")
+
+
+def _read_single(value: object) -> IPv4Address | IPv6Address:
+    match = _IPV4.fullmatch(value) if isinstance(value, str) else None
+    if match is not None:
+        first, second, third, fourth = map(int, match.groups())
+        if max(first, second, third, fourth) <= 255:
+            return IPv4Address(first << 24 | second << 16 | third << 8 | fourth)
+    return _read_any_single(value)
+
+
 def _single(text: str) -> IPv4Address | IPv6Address:
     address, slash, length = text.partition("/")
     parsed = ip_address(address)
@@ -62,8 +81,12 @@ def _write_single(value: IPv4Address | IPv6Address) -> str:
     return f"{value}/{value.max_prefixlen}"
 
 
+parse_network = reader(_network, "a prefix or an address, such as 10.65.0.0/16 or 2001:db8::/32")
+parse_strict_network = reader(_strict_network, "a prefix without host bits, such as 10.65.0.0/26 or fd00:65::/122")
 parse_address = reader(ip_address, "an IP address")
 parse_interface = reader(ip_interface, "an IP address with prefix length, such as 192.0.2.1/24 or 2001:db8::1/64")
+
+_read_any_single = reader(_single, "one address: bare, or with /32 (IPv4) or /128 (IPv6)")
 
 if TYPE_CHECKING:
     IPAddress = IPv4Address | IPv6Address
@@ -83,14 +106,14 @@ else:
         "IPNetwork",
         IPv4Network,
         IPv6Network,
-        read=reader(_network, "a prefix or an address, such as 10.65.0.0/16 or 2001:db8::/32"),
+        read=parse_network,
     )
     # One address, written as a prefix of full length or bare.
     SingleAddress = stand_in(
         "SingleAddress",
         IPv4Address,
         IPv6Address,
-        read=reader(_single, "one address: bare, or with /32 (IPv4) or /128 (IPv6)"),
+        read=_read_single,
         write=_write_single,
     )
     IPv4AddressField = stand_in("IPv4AddressField", IPv4Address, read=reader(IPv4Address, "an IPv4 address"))
@@ -114,6 +137,7 @@ class PeerAddress(tuple[IPv4Address | IPv6Address, int]):
 
     __slots__ = ()
     rewrites = False
+    is_text = True
 
     _WITH_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 
@@ -155,7 +179,9 @@ class Mac(str):
 
     __slots__ = ()
     rewrites = False
+    is_text = True
 
+    _ALLOWED = "must be an Ethernet address, such as 02:11:22:33:44:55"
     _CANONICAL = re.compile(r"[0-9a-f]{2}(?::[0-9a-f]{2}){5}")
     _FORMS = re.compile(
         r"[0-9a-f]{2}(?:(?::[0-9a-f]{2}){5}|(?:-[0-9a-f]{2}){5})|[0-9a-f]{4}(?:\.[0-9a-f]{4}){2}",
@@ -164,10 +190,12 @@ class Mac(str):
 
     @classmethod
     def from_json(cls, value: object) -> Mac:
-        if not isinstance(value, str) or not cls._FORMS.fullmatch(value):
-            raise ValueError("must be an Ethernet address, such as 02:11:22:33:44:55")
+        if not isinstance(value, str):
+            raise ValueError(cls._ALLOWED)
         if cls._CANONICAL.fullmatch(value):
             return cls(value)
+        if not cls._FORMS.fullmatch(value):
+            raise ValueError(cls._ALLOWED)
         return cls(bytes.fromhex(re.sub("[:.-]", "", value)).hex(":"))
 
     @staticmethod

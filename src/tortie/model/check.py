@@ -2,7 +2,8 @@
 
 msgspec stops at the first fault and speaks of Python types. This walk finds every fault - unknown, missing and
 mistyped fields, values out of range - and words each for the user. It follows the same type information, so
-what it finds in order, msgspec can decode.
+what it finds in order, msgspec can decode. It is stricter in one thing: it also holds values against what only
+Calico's writers refuse (`schema.written`), so a user's document is judged by this walk and a stored one by msgspec.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec.inspect as mi
 
-from tortie.errors import Problem
+from tortie.errors import Problem, Sort
 from tortie.model.names import suggestion
 
 UNKNOWN_FIELD = "unknown field"
 _SHOWN_CHARACTERS = 80
+
+_NOTHING = object()  # of no JSON type, so that only a field of any type takes it
 
 type_info = functools.cache(mi.type_info)
 
@@ -31,12 +35,15 @@ def faults(part: object, cls: type, path: str, stored: object = None) -> Iterato
     return _faults(part, type_info(cls), path, stored)
 
 
+def allowed(info: mi.Type) -> str:
+    """What a field may hold, in the words of the error for what it may not: "must be a whole number from 1 to 9"."""
+    return next((fault.reason for fault in _faults(_NOTHING, info, "", None)), "")
+
+
 def _faults(value: object, info: mi.Type, path: str, stored: object) -> Iterator[Problem]:
     match info:
         case mi.Metadata(type=inner, extra_json_schema=schema):
-            found = _faults(value, inner, path, stored)
-            words = (schema or {}).get("description")
-            yield from (fault._replace(reason=words) if words else fault for fault in found)
+            yield from _annotated_faults(value, inner, schema or {}, path, stored)
         case mi.UnionType(types=types):
             yield from _union_faults(value, types, path, stored)
         case mi.StructType():
@@ -49,15 +56,26 @@ def _faults(value: object, info: mi.Type, path: str, stored: object) -> Iterator
             try:
                 cls.from_json(value)  # type: ignore[attr-defined]  # see codec: every class of ours has it
             except ValueError as error:
-                yield Problem(path, shown(value), str(error))
+                refused = getattr(cls, "decoder_refuses", False) or not isinstance(value, str)
+                yield Problem(path, shown(value), str(error), Sort.TYPE if refused else Sort.RULE)
         case _:
             if allowed := _scalar_fault(value, info):
-                yield Problem(path, shown(value), allowed)
+                yield Problem(path, shown(value), allowed, Sort.RULE if _has_type(value, info) else Sort.TYPE)
+
+
+def _annotated_faults(
+    value: object, info: mi.Type, schema: Mapping[str, Any], path: str, stored: object
+) -> Iterator[Problem]:
+    words = schema.get("description", "")
+    found = list(_faults(value, info, path, stored))
+    yield from (fault._replace(reason=words) if words else fault for fault in found)
+    if not found and isinstance(value, str) and not re.search(schema.get("pattern", ""), value):
+        yield Problem(path, shown(value), words)
 
 
 def _struct_faults(value: object, info: mi.StructType, path: str, stored: object) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield Problem(path, kind_of(value), "must be an object with fields")
+        yield Problem(path, kind_of(value), "must be an object with fields", Sort.TYPE)
         return
     kept = stored if isinstance(stored, Mapping) else {}
     known = {field.encode_name: field for field in info.fields}
@@ -65,7 +83,7 @@ def _struct_faults(value: object, info: mi.StructType, path: str, stored: object
         if name in known:
             yield from _faults(part, known[name].type, join(path, name), kept.get(name))
         elif name not in kept:
-            yield Problem(join(path, name), "", UNKNOWN_FIELD + suggestion(name, known))
+            yield Problem(join(path, name), "", UNKNOWN_FIELD + suggestion(name, known), Sort.UNKNOWN_FIELD)
     for name, field in known.items():
         if field.required and name not in value:
             yield Problem(join(path, name), "", "is required")
@@ -73,7 +91,7 @@ def _struct_faults(value: object, info: mi.StructType, path: str, stored: object
 
 def _list_faults(value: object, info: mi.VarTupleType, path: str, stored: object) -> Iterator[Problem]:
     if not isinstance(value, list):
-        yield Problem(path, kind_of(value), "must be a list")
+        yield Problem(path, kind_of(value), "must be a list", Sort.TYPE)
         return
     if info.max_length is not None and len(value) > info.max_length:
         yield Problem(path, f"{len(value)} items", f"must have at most {info.max_length} items")
@@ -85,13 +103,15 @@ def _list_faults(value: object, info: mi.VarTupleType, path: str, stored: object
 
 def _map_faults(value: object, item: mi.Type, path: str) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
-        yield Problem(path, kind_of(value), "must be an object with fields")
+        yield Problem(path, kind_of(value), "must be an object with fields", Sort.TYPE)
         return
     for name, part in value.items():
         yield from _faults(part, item, join(path, name), None)
 
 
 def _union_faults(value: object, types: tuple[mi.Type, ...], path: str, stored: object) -> Iterator[Problem]:
+    if value is None and any(isinstance(info, mi.NoneType) for info in types):
+        return
     attempts = [list(_faults(value, info, path, stored)) for info in types if not isinstance(info, mi.NoneType)]
     if all(attempts):
         first = attempts[0]
@@ -100,7 +120,20 @@ def _union_faults(value: object, types: tuple[mi.Type, ...], path: str, stored: 
 
 def _any_of(attempts: list[list[Problem]]) -> Problem:
     reasons = " or ".join(found[0].reason.removeprefix("must be ") for found in attempts)
-    return attempts[0][0]._replace(reason=f"must be {reasons}")
+    readable = any(found[0].sort is Sort.RULE for found in attempts)
+    return attempts[0][0]._replace(reason=f"must be {reasons}", sort=Sort.RULE if readable else Sort.TYPE)
+
+
+def _has_type(value: object, info: mi.Type) -> bool:
+    """Whether the value is of the JSON type that its field has; it may still be out of range."""
+    match info:
+        case mi.StrType():
+            return isinstance(value, str)
+        case mi.IntType():
+            return type(value) is int
+        case mi.LiteralType(values=values):
+            return type(value) is type(values[0])
+    return False
 
 
 def _scalar_fault(value: object, info: mi.Type) -> str:
@@ -125,6 +158,48 @@ def _scalar_fault(value: object, info: mi.Type) -> str:
     raise NotImplementedError(f"field type {info}")
 
 
+def plain_type(info: mi.Type) -> mi.Type:
+    """The type without its constraints and without "or None"; of several that remain, any."""
+    if isinstance(info, mi.Metadata):
+        return plain_type(info.type)
+    if isinstance(info, mi.UnionType):
+        present = [each for each in info.types if not isinstance(each, mi.NoneType)]
+        return plain_type(present[0]) if len(present) == 1 else mi.AnyType()
+    return info
+
+
+def without_blanks(part: Any, cls: type) -> Any:
+    """A document without the fields that are an empty text and for Calico a mere text, which is absent when empty."""
+    return _without_blanks(part, type_info(cls))
+
+
+def _without_blanks(value: Any, info: mi.Type) -> Any:
+    match plain_type(info):
+        case mi.StructType(fields=fields) if isinstance(value, Mapping):
+            known = {field.encode_name: field for field in fields}
+            return {
+                name: _without_blanks(part, known[name].type) if name in known else part
+                for name, part in value.items()
+                if not (part == "" and name in known and _absent_when_blank(known[name]))
+            }
+        case mi.VarTupleType(item_type=item) if isinstance(value, list):
+            return [_without_blanks(part, item) for part in value]
+    return value
+
+
+def _absent_when_blank(field: mi.Field) -> bool:
+    if field.required:
+        return False
+    match plain_type(field.type):
+        case mi.LiteralType():
+            return True
+        case mi.StrType():
+            return field.default is None
+        case mi.CustomType(cls=cls):
+            return getattr(cls, "is_text", False)
+    return False
+
+
 def _text_fault(value: str, info: mi.StrType) -> str:
     if info.max_length is not None and len(value) > info.max_length:
         return f"must be at most {info.max_length} characters"
@@ -144,8 +219,9 @@ def _range(lowest: int | None, highest: int | None) -> str:
 
 
 def join(path: str, name: str) -> str:
-    """The path of a field of the object at `path`."""
-    return f"{path}.{name}" if path else name
+    """The path of a field of the object at `path`; an empty name shows as "", so that a path is never nothing."""
+    shown_name = name or '""'
+    return f"{path}.{shown_name}" if path else shown_name
 
 
 def shown(value: object) -> str:

@@ -7,6 +7,11 @@ Such a type has three attributes:
     rewrites          True when a document always gets the canonical form, as Calico's own types do; False when
                       what somebody wrote stays for as long as it means the same
 
+and, where it is so, one of two more:
+
+    is_text          for Calico it is a mere text, and an optional field that holds an empty one is absent
+    decoder_refuses  Calico's decoder parses it, so that a bad one makes the whole document unreadable
+
 msgspec calls them through `from_json` for every class that it does not know. It takes only one such class in a
 union, and a standard type such as IPv4Address has no such attributes: there the type checker sees the standard
 types, and msgspec the class that `stand_in` makes for them.
@@ -32,7 +37,8 @@ def stand_in(
     rewrites: bool = False,
 ) -> type:
     """A field type whose values are instances of `members`."""
-    marker = ABCMeta(name, (), {"from_json": staticmethod(read), "to_json": staticmethod(write), "rewrites": rewrites})
+    functions = {"from_json": staticmethod(read), "to_json": staticmethod(write)}
+    marker = ABCMeta(name, (), {**functions, "rewrites": rewrites, "is_text": True})
     for member in members:
         marker.register(member)
     return marker

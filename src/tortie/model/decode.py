@@ -17,8 +17,8 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from tortie.errors import InvalidResource, Problem
-from tortie.model.check import UNKNOWN_FIELD, faults, shown
+from tortie.errors import InvalidResource, Problem, Sort
+from tortie.model.check import faults, shown
 from tortie.model.document import ObjectMeta, plain, without_nulls
 from tortie.model.judge import metadata_problems, outer_problems, read
 from tortie.model.kind import Kind
@@ -32,17 +32,25 @@ DEFAULT_NAMESPACE = "default"
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _EMPTY: dict[str, Any] = {"metadata": {}, "spec": {}}
-_TOO_DEEP = Problem("", "", "is nested too deeply to be read")
+_TOO_DEEP = Problem("", "", "is nested too deeply to be read", Sort.TYPE)
 
 
 def from_store(key: ResourceKey, data: bytes, revision: int = 0) -> Resource[Any] | Quarantined:
     """The resource that a stored value says, with the defaults of reading; `Quarantined` when it says none."""
     try:
-        return _from_store(KINDS[key.kind], key, data, revision)
-    except InvalidResource as error:
-        return Quarantined(key=key, problems=error.problems, revision=revision)
+        document = msgspec.json.decode(data)
+    except (msgspec.MsgspecError, ValueError) as error:
+        return Quarantined(key=key, problems=(_not_json(error),), revision=revision)
     except RecursionError:
         return Quarantined(key=key, problems=(_TOO_DEEP,), revision=revision)
+    try:
+        return _from_store(KINDS[key.kind], key, document, revision)
+    except InvalidResource as error:
+        problems = error.problems
+    except RecursionError:
+        problems = (_TOO_DEEP,)
+    readable = document if isinstance(document, dict) else None
+    return Quarantined(key=key, problems=problems, revision=revision, document=readable)
 
 
 def from_user(
@@ -76,6 +84,7 @@ def from_user(
     resource = Resource(key=key, metadata=metadata, spec=spec, document=base, revision=revision)
     resource = kind.on_read(replace(resource, document=document_of(resource)))
     problems += kind.rules(resource)
+    problems += kind.write_rules(resource)
     problems += kind.change_rules(stored, resource) if stored else ()
     if problems:
         raise InvalidResource(_subject(key), tuple(problems))
@@ -102,14 +111,14 @@ def unknown_fields(resource: Resource[Any]) -> tuple[str, ...]:
         *faults(body["metadata"], ObjectMeta, "metadata"),
         *faults(body["spec"], kind.spec, "spec"),
     )
-    return tuple(problem.path for problem in problems if problem.reason.startswith(UNKNOWN_FIELD))
+    return tuple(problem.path for problem in problems if problem.sort is Sort.UNKNOWN_FIELD)
 
 
-def _from_store(kind: Kind[Any], key: ResourceKey, data: bytes, revision: int) -> Resource[Any]:
-    try:
-        document = msgspec.json.decode(data)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise InvalidResource(str(key), (Problem("", "", f"is not JSON: {error}"),)) from error
+def _not_json(error: Exception) -> Problem:
+    return Problem("", "", f"is not JSON: {error}", Sort.TYPE)
+
+
+def _from_store(kind: Kind[Any], key: ResourceKey, document: Any, revision: int) -> Resource[Any]:
     try:
         found = convert(document["metadata"], ObjectMeta)
         spec = convert(document["spec"], kind.spec)
@@ -131,7 +140,7 @@ def _from_store(kind: Kind[Any], key: ResourceKey, data: bytes, revision: int) -
 def _slowly(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[ObjectMeta, Any]:
     """The parts of a document that msgspec refused: fine but for nulls and absent parts, or else all its faults."""
     if not isinstance(document, dict):
-        problem = Problem("", shown(document), "must be an object with fields")
+        problem = Problem("", shown(document), "must be an object with fields", Sort.TYPE)
         raise InvalidResource(str(key), (problem,))
     body = _EMPTY | without_nulls(document)
     metadata, problems = read(body["metadata"], ObjectMeta, "metadata", body["metadata"])
@@ -143,6 +152,12 @@ def _slowly(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[Object
 
 def _identity_problems(key: ResourceKey, document: Mapping[str, Any], metadata: ObjectMeta) -> Iterator[Problem]:
     """Whether the document is the object that its key says; Calico's clients find it by the one or the other."""
+    if (
+        (metadata.name, metadata.namespace) == (key.name, key.namespace)
+        and document.get("kind") == key.kind
+        and document.get("apiVersion") == API_VERSION
+    ):
+        return
     for path, found, expected in (
         ("kind", document.get("kind"), key.kind),
         ("apiVersion", document.get("apiVersion"), API_VERSION),
@@ -177,7 +192,7 @@ def _body(document: object) -> tuple[Kind[Any], dict[str, Any]]:
     except RecursionError:
         raise InvalidResource("document", (_TOO_DEEP,)) from None
     if not isinstance(body, dict):
-        raise InvalidResource("document", (Problem("", shown(body), "must be an object with fields"),))
+        raise InvalidResource("document", (Problem("", shown(body), "must be an object with fields", Sort.TYPE),))
     name, version = (shown(body[field]) if field in body else "" for field in ("kind", "apiVersion"))
     problems = []
     if name not in KINDS:

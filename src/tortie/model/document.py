@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Any
 
-from tortie.errors import InvalidResource, Problem
+from tortie.errors import InvalidResource, Problem, Sort
 from tortie.model.check import join
 from tortie.model.schema import Spec
 
@@ -15,21 +15,52 @@ from tortie.model.schema import Spec
 class ObjectMeta(Spec, frozen=True, kw_only=True):
     """The `metadata` of a document: what tortie uses, then what it knows of and only keeps."""
 
-    name: str = ""  # lower-case DNS name
-    namespace: str = ""  # only for namespaced kinds
+    name: str = ""
+    """The object's name, unique in its kind and namespace: lower-case letters, digits, `-` and `.`, at most 253."""
+
+    namespace: str = ""
+    """The namespace, for namespaced kinds alone. Default: `default`."""
+
     labels: dict[str, str] = {}
+    """What selectors select the object by. Keys as in Kubernetes: an optional DNS prefix and `/`, then at most 63 of
+    `[-A-Za-z0-9_.]`, as the value is. An update replaces all of them."""
+
     annotations: dict[str, str] = {}
-    uid: str = ""  # given at creation
-    creation_timestamp: str = ""  # RFC 3339, given at creation
-    resource_version: str = ""  # the store's revision, in documents for users; never stored
-    generate_name: str = ""  # not supported, as in Calico
+    """Notes of any text, 256 KiB in all. An update replaces all of them."""
+
+    uid: str = ""
+    """A UUID, given at creation and kept."""
+
+    creation_timestamp: str = ""
+    """When the object was created: RFC 3339, whole seconds, UTC. Given at creation and kept."""
+
+    resource_version: str = ""
+    """The store's revision of the last change, as decimal text. In an update it must be that of the stored object; an
+    update without it overwrites. Never stored."""
+
+    generate_name: str = ""
+    """Not supported, as in Calico: give the object a name."""
+
     generation: int = 0
+    """Kubernetes only; kept."""
+
     self_link: str = ""
+    """Kubernetes only; never stored."""
+
     deletion_timestamp: str = ""
+    """Kubernetes only; kept."""
+
     deletion_grace_period_seconds: int = 0
+    """Kubernetes only; kept."""
+
     finalizers: tuple[str, ...] = ()
+    """Kubernetes only; kept."""
+
     owner_references: tuple[Any, ...] = ()
+    """Kubernetes only; kept."""
+
     managed_fields: tuple[Any, ...] = ()
+    """Kubernetes only; kept."""
 
 
 def without_nulls(value: Any) -> Any:
@@ -79,4 +110,4 @@ def _has_surrogates(text: str) -> bool:
 
 
 def _not_json(path: str, reason: str) -> InvalidResource:
-    return InvalidResource("document", (Problem(path, "", reason),))
+    return InvalidResource("document", (Problem(path, "", reason, Sort.TYPE),))

@@ -84,6 +84,7 @@ def _revised(resource: Resource[S], before: Resource[S] | None = None) -> Resour
         raise InvalidResource(str(resource.key), tuple(problems))
     resource = kind.on_read(replace(resource, spec=typed, document=document))
     problems += kind.rules(resource)
+    problems += kind.write_rules(resource)
     problems += kind.change_rules(before, resource) if before else ()
     if problems:
         raise InvalidResource(str(resource.key), tuple(problems))

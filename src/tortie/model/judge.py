@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from tortie.errors import Problem
-from tortie.model.check import UNKNOWN_FIELD, faults
+from tortie.errors import Problem, Sort
+from tortie.model.check import UNKNOWN_FIELD, faults, join, without_blanks
 from tortie.model.kind import Kind
 from tortie.model.names import annotation_problems, label_problems, name_fault, suggestion
 from tortie.model.resource import Metadata
@@ -22,11 +22,12 @@ def read(part: object, cls: type[Value], path: str, stored: object = None) -> tu
 
     Unknown fields are faults that leave one, unless `stored` has them too (see `check.faults`).
     """
+    part = without_blanks(part, cls)
     problems = list(faults(part, cls, path, stored))
     try:
         return convert(part, cls), problems
     except msgspec.ValidationError as error:
-        return None, problems or [Problem(path, "", str(error))]
+        return None, problems or [Problem(path, "", str(error), Sort.TYPE)]
 
 
 def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Problem]:
@@ -37,7 +38,7 @@ def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping
         yield from faults(document.get("status", {}), kind.status, "status", stored.get("status"))
     for name in document:
         if name not in known and name not in stored:
-            yield Problem(name, "", UNKNOWN_FIELD + suggestion(name, known))
+            yield Problem(join("", name), "", UNKNOWN_FIELD + suggestion(name, known), Sort.UNKNOWN_FIELD)
 
 
 def metadata_problems(metadata: Metadata) -> Iterator[Problem]:
@@ -48,4 +49,5 @@ def metadata_problems(metadata: Metadata) -> Iterator[Problem]:
         # It would be another key's text; apart from that Calico takes any namespace.
         yield Problem("metadata.namespace", metadata.namespace, "must not hold a slash")
     yield from label_problems(metadata.labels)
-    yield from annotation_problems(metadata.annotations)
+    if metadata.annotations:
+        yield from annotation_problems(metadata.annotations)

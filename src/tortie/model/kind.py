@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from msgspec.structs import replace
+
 from tortie.errors import Problem
 from tortie.model.resource import Resource, ResourceKey
 from tortie.model.scalars import AsNumber
@@ -57,6 +59,11 @@ def column(heading: str, cell: Callable[[Resource[Any]], object]) -> Column:
 NAME = column("NAME", lambda resource: resource.metadata.name)
 
 
+def with_status(resource: Resource[S]) -> Resource[S]:
+    """The object with a `status`, if only an empty one: some of Calico's types always write it."""
+    return replace(resource, document={**resource.document, "status": resource.document.get("status") or {}})
+
+
 def _no_problems(*_: Resource[Any]) -> Iterable[Problem]:
     return ()
 
@@ -78,8 +85,9 @@ class Kind(Generic[S]):
     """The description of one kind.
 
     `rules` judges what no single field can: it sees an object whose fields are all well formed, with the defaults
-    of reading applied, and yields every problem. `change_rules(old, new)` judges an update. Neither looks at other
-    objects.
+    of reading applied, and yields every problem. `write_rules` yields what Calico's writers refuse besides, since
+    v3.32 by the schemas of its resources, and its readers take. `change_rules(old, new)` judges an update. None of
+    them looks at other objects.
     """
 
     name: str  # as documents say it: IPPool
@@ -96,11 +104,13 @@ class Kind(Generic[S]):
     on_read: Callable[[Resource[S]], Resource[S]] = _as_it_is  # defaults that a reader fills in
     on_write: Callable[[Resource[S]], Resource[S]] = _as_it_is  # defaults and labels that a writer adds
     rules: Callable[[Resource[S]], Iterable[Problem]] = _no_problems
+    write_rules: Callable[[Resource[S]], Iterable[Problem]] = _no_problems  # what only writers refuse
     change_rules: Callable[[Resource[S], Resource[S]], Iterable[Problem]] = _no_problems
     needs: Callable[[Resource[S]], Iterable[Need]] = _no_needs  # objects that a writer finds in the store first
     undeletable: frozenset[str] = frozenset()  # names of objects that nobody may delete
     list_order: Callable[[Resource[S]], Any] = _by_key  # in what order `get` lists
     computed_name: Callable[[S], str] | None = None  # the name that the spec demands, for kinds where it does
+    honoured: frozenset[str] | None = None  # fields of the spec that tortie acts on; None: the question does not arise
 
     @property
     def list_name(self) -> str:

@@ -30,7 +30,7 @@ class ResourceKey(NamedTuple):
         return f"{self.kind}({self.namespace}/{self.name})" if self.namespace else f"{self.kind}({self.name})"
 
 
-class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What all kinds share. `labels` and `annotations` must not be changed in place."""
 
     name: str
@@ -41,7 +41,7 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     creation_timestamp: str = ""  # RFC 3339, whole seconds, UTC
 
 
-class Resource(msgspec.Struct, Generic[Spec], frozen=True, kw_only=True):
+class Resource(msgspec.Struct, Generic[Spec], frozen=True, kw_only=True, gc=False):
     """One object of the datastore or of a user's file."""
 
     key: ResourceKey
@@ -57,3 +57,4 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     key: ResourceKey
     problems: tuple[Problem, ...]
     revision: int = 0
+    document: Mapping[str, Any] | None = None  # as stored, when it could be read: a repair keeps what it holds

@@ -1,4 +1,4 @@
-"""Numbers that a document may write as text: AS numbers, durations, protocols, ports; and lists written as one text."""
+"""Numbers that a document may write as text: AS numbers, durations, protocols, DSCPs, ports; and comma lists."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class AsNumber(int):
     """An autonomous system number, 0 to 4294967295; a document may also say "65001" or "1.10" (high.low 16 bits)."""
 
     rewrites = True
+    decoder_refuses = True
 
     @classmethod
     def from_json(cls, value: object) -> AsNumber:
@@ -35,6 +36,7 @@ class Duration(timedelta):
     """A length of time, written as Go does: "30s", "1m30s", "500ms". Below a microsecond it is rounded."""
 
     rewrites = True
+    decoder_refuses = True
 
     _UNITS_US = {"ns": 0.001, "us": 1, "µs": 1, "μs": 1, "ms": 1000, "s": 10**6, "m": 60 * 10**6, "h": 3600 * 10**6}
     _TERM = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
@@ -89,11 +91,38 @@ class Protocol(int):
         return names.get(value, int(value))
 
 
+class Dscp(int):
+    """A DSCP, 0 to 63 (RFC 2474); a document may also use a name, in any case, which stays as it was written."""
+
+    rewrites = False
+
+    NAMES = {
+        "DF": 0,
+        "EF": 46,
+        **{f"CS{number}": 8 * number for number in range(7)},
+        **{f"AF{number}{drop}": 8 * number + 2 * drop for number in range(1, 5) for drop in range(1, 4)},
+    }
+
+    @classmethod
+    def from_json(cls, value: object) -> Dscp:
+        number = value
+        if isinstance(value, str):
+            number = int(value) if re.fullmatch("[0-9]{1,2}", value) else cls.NAMES.get(value.strip().upper())
+        if type(number) is not int or not 0 <= number <= 63:
+            raise ValueError("must be a number from 0 to 63, or a name such as DF, EF, AF41 or CS6")
+        return cls(number)
+
+    @staticmethod
+    def to_json(value: Dscp) -> int:
+        return int(value)
+
+
 class Port(tuple[int, int, str]):
     """A port number, a range of them, or the name of an endpoint's port; `first` is 0 when it is a name."""
 
     __slots__ = ()
     rewrites = True
+    decoder_refuses = True
 
     _NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
     _ALLOWED = 'must be a port from 0 to 65535, a range such as "8000:8080", or a name of [a-zA-Z0-9_.-]'

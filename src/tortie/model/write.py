@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import msgspec.inspect as mi
 
-from tortie.model.check import type_info
+from tortie.model.check import plain_type, type_info
 from tortie.model.document import without_nulls
 from tortie.model.resource import API_VERSION, Metadata, Resource
 from tortie.model.schema import convert
@@ -61,13 +61,14 @@ def adopted(document: Any, stored: object, cls: type) -> Any:
 
 
 def _write(value: Any, info: mi.Type, base: object) -> Any:
-    match _plain(info):
+    match plain_type(info):
         case mi.StructType() as struct:
             return _write_struct(value, struct, base if isinstance(base, Mapping) else {})
         case mi.VarTupleType(item_type=item):
             return _write_list(value, item, base if isinstance(base, list) else [])
-        case mi.DictType():
-            return dict(value)
+        case mi.DictType(value_type=item):
+            parts = base if isinstance(base, Mapping) else {}
+            return {name: _write(part, item, parts.get(name)) for name, part in value.items()}
         case mi.CustomType(cls=cls):
             return _write_scalar(value, cls, base)
     return value
@@ -92,11 +93,17 @@ def _left_out(info: mi.StructType, field: mi.Field, value: object) -> bool:
 
 
 def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list[Any]:
-    """Each value goes onto the element of `base` that means the same: the one at its place, else any."""
+    """Each value goes onto the element of `base` that means the same: the one at its place, else any.
+
+    A value that is new, in a list of the same length, goes onto the element at its place if that is gone: it is that
+    element with a change.
+    """
     meanings = [_meaning(part, item) for part in base]
     document = []
     for index, value in enumerate(values):
         place = index if meanings[index : index + 1] == [value] else _position(meanings, value)
+        if place is None and len(values) == len(base) and meanings[index] not in values:
+            place = index
         document.append(_write(value, item, None if place is None else base[place]))
     return document
 
@@ -108,7 +115,7 @@ def _write_scalar(value: Any, cls: Any, base: object) -> Any:
 
 def _meaning(part: object, info: mi.Type) -> object:
     """The typed value of a part of a document; `_NONSENSE` when it has none."""
-    match _plain(info):
+    match plain_type(info):
         case mi.StructType(cls=cls) | mi.CustomType(cls=cls):
             try:
                 return convert(without_nulls(part), cls)
@@ -122,7 +129,7 @@ def _position(meanings: list[object], value: object) -> int | None:
 
 
 def _adopt(document: Any, stored: object, info: mi.Type) -> Any:
-    match _plain(info):
+    match plain_type(info):
         case mi.StructType(fields=fields) if isinstance(document, Mapping) and isinstance(stored, Mapping):
             known = {field.encode_name: field.type for field in fields}
             kept = {name: part for name, part in stored.items() if name not in known}
@@ -137,18 +144,8 @@ def _adopt(document: Any, stored: object, info: mi.Type) -> Any:
 
 
 def _counterpart(part: object, stored: list[Any], item: mi.Type) -> object:
-    info = _plain(item)
+    info = plain_type(item)
     if not isinstance(info, mi.StructType):
         return None
     place = _position([_meaning(old, info) for old in stored], _meaning(part, info))
     return None if place is None else stored[place]
-
-
-def _plain(info: mi.Type) -> mi.Type:
-    """The type without its constraints and without "or None"."""
-    if isinstance(info, mi.Metadata):
-        return _plain(info.type)
-    if isinstance(info, mi.UnionType):
-        present = [kind for kind in info.types if not isinstance(kind, mi.NoneType)]
-        return _plain(present[0]) if len(present) == 1 else mi.AnyType()
-    return info

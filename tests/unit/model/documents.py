@@ -8,6 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from tortie.model.kinds import KINDS
 from tortie.model.resource import ResourceKey
 
 UID = "0b4b7c2e-5d7c-4a49-9a0c-6f3a2f8a5a11"
@@ -107,8 +108,105 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
             "floatingIPs": "Disabled",
             "interfacePrefix": "cali,tap",
             "logSeverityScreen": "Info",
+            "nftablesFlowTableOffload": "Disabled",
             "nftablesMode": "Auto",
             "reportingInterval": "0s",
+        },
+    ),
+    "IPReservation": ("router-addrs", {"reservedCIDRs": ["10.65.0.0/30", "10.65.0.21/32"]}),
+    "BGPFilter": (
+        "only-pools",
+        {
+            "exportV4": [
+                {
+                    "cidr": "10.65.0.0/16",
+                    "matchOperator": "In",
+                    "prefixLength": {"min": 26, "max": 32},
+                    "source": "RemotePeers",
+                    "action": "Accept",
+                    "operations": [
+                        {"addCommunity": {"value": "64512:1"}},
+                        {"prependASPath": {"prefix": [64512, 64512]}},
+                        {"setPriority": {"value": 100}},
+                    ],
+                },
+                {"action": "Reject"},
+            ],
+            "importV6": [
+                {
+                    "cidr": "fd00:65::/64",
+                    "matchOperator": "NotEqual",
+                    "interface": "eth*",
+                    "peerType": "iBGP",
+                    "communities": {"values": ["1:2:3"]},
+                    "asPathPrefix": [64512],
+                    "priority": 1024,
+                    "action": "Reject",
+                }
+            ],
+        },
+    ),
+    "KubeControllersConfiguration": (
+        "default",
+        {
+            "logSeverityScreen": "Info",
+            "healthChecks": "Enabled",
+            "etcdV3CompactionPeriod": "10m0s",
+            "prometheusMetricsPort": 9094,
+            "controllers": {
+                "node": {
+                    "reconcilerPeriod": "5m0s",
+                    "syncLabels": "Enabled",
+                    "leakGracePeriod": "15m0s",
+                    "hostEndpoint": {
+                        "autoCreate": "Enabled",
+                        "createDefaultHostEndpoint": "Disabled",
+                        "templates": [
+                            {
+                                "generateName": "x",
+                                "interfaceCIDRs": ["10.0.0.0/8"],
+                                "labels": {"a": "b"},
+                                "nodeSelector": "has(rack)",
+                            }
+                        ],
+                    },
+                },
+                "policy": {"reconcilerPeriod": "5m0s"},
+                "loadBalancer": {"assignIPs": "RequestedServicesOnly"},
+                "policyMigration": {"enabled": "Disabled"},
+            },
+        },
+    ),
+    "CalicoNodeStatus": (
+        "node-1",
+        {"node": "node-1", "classes": ["Agent", "BGP", "Routes"], "updatePeriodSeconds": 10},
+    ),
+    "IPAMConfiguration": (
+        "default",
+        {
+            "strictAffinity": False,
+            "autoAllocateBlocks": True,
+            "maxBlocksPerHost": 4,
+            "ipCooldownSeconds": 60,
+            "kubeVirtVMAddressPersistence": "Enabled",
+        },
+    ),
+    "BlockAffinity": (
+        "node-1-10-65-0-0-26",
+        {"state": "confirmed", "node": "node-1", "type": "host", "cidr": "10.65.0.0/26", "deleted": "false"},
+    ),
+    "LiveMigration": (
+        "lm-1",
+        {
+            "source": {
+                "workloadEndpoint": {
+                    "hostname": "node-1",
+                    "orchestratorID": "openstack",
+                    "workloadID": "openstack/b7a1c3de",
+                    "endpointID": "a429fb36",
+                }
+            },
+            "target": {"selector": "vm == 'web'"},
         },
     ),
     "ClusterInformation": (
@@ -118,8 +216,12 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+# Whose documents always have a status, if only an empty one.
+WITH_STATUS = {"Node", "KubeControllersConfiguration", "CalicoNodeStatus"}
+
+
 def key(kind: str) -> ResourceKey:
-    return ResourceKey(kind, "default" if kind == "WorkloadEndpoint" else "", SPECS[kind][0])
+    return ResourceKey(kind, "default" if KINDS[kind].namespaced else "", SPECS[kind][0])
 
 
 def document(kind: str, **spec: Any) -> dict[str, Any]:
@@ -127,8 +229,9 @@ def document(kind: str, **spec: Any) -> dict[str, Any]:
     name, fields = copy.deepcopy(SPECS[kind])
     fields |= spec
     metadata: dict[str, Any] = {"name": name, "uid": UID, "creationTimestamp": TIME, "labels": {"rack": "rack1"}}
-    if kind == "WorkloadEndpoint":
+    if KINDS[kind].namespaced:
         metadata["namespace"] = "default"
+    if kind == "WorkloadEndpoint":
         metadata["labels"] |= {"projectcalico.org/namespace": "default", "projectcalico.org/orchestrator": "cni"}
     body = {
         "kind": kind,
@@ -136,7 +239,7 @@ def document(kind: str, **spec: Any) -> dict[str, Any]:
         "metadata": metadata,
         "spec": {field: value for field, value in fields.items() if value is not None},
     }
-    return body | {"status": {}} if kind == "Node" else body
+    return body | {"status": {}} if kind in WITH_STATUS else body
 
 
 json_scalars = st.one_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.unit.model.documents import SPECS, TIME, UID, document, json_values, key, spoiled_documents
-from tortie.errors import Problem
-from tortie.model import Quarantined, Resource, ResourceKey, from_store, to_store, unknown_fields, with_spec
+from tortie.errors import InvalidResource, Problem, Sort
+from tortie.model import (
+    Quarantined,
+    Resource,
+    ResourceKey,
+    from_store,
+    from_user,
+    to_store,
+    unknown_fields,
+    with_spec,
+)
 from tortie.model.kinds import KINDS
 
 
@@ -83,6 +92,19 @@ class TestUnknownFieldsWithinLists:
         changed = with_spec(resource, replace(resource.spec, ports=(second, first, replace(first, port=81))))
         ports = msgspec.json.decode(to_store(changed))["spec"]["ports"]
         assert [port.get("newField") for port in ports] == ["dns", "http", None]
+
+    def test_stay_with_an_element_that_changes_in_its_place(self) -> None:
+        resource = read(self.body(), key("WorkloadEndpoint"))
+        first, second = resource.spec.ports
+        changed = with_spec(resource, replace(resource.spec, ports=(replace(first, port=81), second)))
+        ports = msgspec.json.decode(to_store(changed))["spec"]["ports"]
+        assert [(port["port"], port["newField"]) for port in ports] == [(81, "http"), (53, "dns")]
+
+    def test_go_with_an_element_that_goes(self) -> None:
+        resource = read(self.body(), key("WorkloadEndpoint"))
+        changed = with_spec(resource, replace(resource.spec, ports=resource.spec.ports[1:]))
+        ports = msgspec.json.decode(to_store(changed))["spec"]["ports"]
+        assert [port["newField"] for port in ports] == ["dns"]
 
     def test_survive_beside_null(self) -> None:
         body = self.body()
@@ -165,6 +187,83 @@ def test_what_is_wrong_is_quarantined_with_its_place(case: str) -> None:
     (problem,) = problems(data, key("IPPool"))
     assert problem.path == path
     assert reason in str(problem)
+
+
+class TestWhatAQuarantinedObjectKeeps:
+    def test_its_document(self) -> None:
+        body = document("IPPool", cidr="10.65.0.1/16")
+        body["newPart"] = {"a": 1}
+        found = from_store(key("IPPool"), msgspec.json.encode(body), 7)
+        assert isinstance(found, Quarantined)
+        assert found.document == body
+
+    def test_also_when_it_is_of_another_kind(self) -> None:
+        found = from_store(key("IPPool"), b'{"kind":"Node","spec":{"cidr":"10.0.0.0/16"}}')
+        assert isinstance(found, Quarantined)
+        assert found.document == {"kind": "Node", "spec": {"cidr": "10.0.0.0/16"}}
+
+    @pytest.mark.parametrize("data", [b"", b"[]", b"[" * 100_000, b"null"])
+    def test_none_where_there_is_none(self, data: bytes) -> None:
+        found = from_store(key("IPPool"), data)
+        assert isinstance(found, Quarantined)
+        assert found.document is None
+
+
+class TestSortsOfProblems:
+    CASES: ClassVar[dict[str, tuple[str, dict[str, Any], Sort]]] = {
+        "a number for a text": ("Node", {"orchRefs": [{"nodeName": 1}]}, Sort.TYPE),
+        "a text for a number": ("IPPool", {"blockSize": "26"}, Sort.TYPE),
+        "a text for a list": ("BGPPeer", {"filters": "a"}, Sort.TYPE),
+        "a list for an object": ("Node", {"bgp": []}, Sort.TYPE),
+        "a number for a word": ("IPPool", {"ipipMode": 1}, Sort.TYPE),
+        "a number for an address": ("BGPPeer", {"reachableBy": 1}, Sort.TYPE),
+        "no AS number": ("BGPPeer", {"asNumber": "many"}, Sort.TYPE),
+        "no duration": ("BGPPeer", {"keepaliveTime": "soon"}, Sort.TYPE),
+        "a number that is no duration": ("BGPPeer", {"keepaliveTime": 30}, Sort.TYPE),
+        "an unknown word": ("IPPool", {"ipipMode": "never"}, Sort.RULE),
+        "a number out of range": ("BGPPeer", {"ttlSecurity": 256}, Sort.RULE),
+        "no address": ("BGPPeer", {"reachableBy": "there"}, Sort.RULE),
+        "no selector": ("BGPPeer", {"nodeSelector": "a =="}, Sort.RULE),
+        "a missing field": ("IPPool", {"cidr": None}, Sort.RULE),
+        "a broken rule": ("IPPool", {"blockSize": 19}, Sort.RULE),
+        "an unknown field": ("IPPool", {"cidrs": []}, Sort.UNKNOWN_FIELD),
+    }
+
+    @pytest.mark.parametrize("case", CASES)
+    def test_of_a_document(self, case: str) -> None:
+        kind, fields, sort = self.CASES[case]
+        with pytest.raises(InvalidResource) as caught:
+            from_user(document(kind, **fields))
+        assert [problem.sort for problem in caught.value.problems] == [sort]
+
+    def test_outside_of_the_spec(self) -> None:
+        body = document("Node") | {"newPart": 1}
+        body["metadata"]["newMeta"] = 1
+        with pytest.raises(InvalidResource) as caught:
+            from_user(body)
+        assert {problem.sort for problem in caught.value.problems} == {Sort.UNKNOWN_FIELD}
+
+    @pytest.mark.parametrize("data", [b"", b"[]", b"[" * 100_000])
+    def test_of_what_is_no_document(self, data: bytes) -> None:
+        assert [problem.sort for problem in problems(data, key("IPPool"))] == [Sort.TYPE]
+
+
+class TestBlanks:
+    """An empty text where Calico has a mere text is an absent one; where it parses one, it is none."""
+
+    def test_are_absent_and_not_written(self) -> None:
+        body = document("BGPPeer", peerIP="", reachableBy="", nextHopMode="", nodeSelector="")
+        peer = from_user(body)
+        assert (peer.spec.peer_ip, peer.spec.next_hop_mode, peer.spec.node_selector) == (None, None, None)
+        assert not {"peerIP", "reachableBy", "nextHopMode", "nodeSelector"} & peer.document["spec"].keys()
+
+    def test_are_absent_in_the_store_too(self) -> None:
+        assert read(document("BGPPeer", peerIP="", reachableBy=""), key("BGPPeer")).spec.peer_ip is None
+
+    @pytest.mark.parametrize("field", ["asNumber", "keepaliveTime", "ttlSecurity"])
+    def test_are_no_numbers_and_durations(self, field: str) -> None:
+        with pytest.raises(InvalidResource):
+            from_user(document("BGPPeer", **{field: ""}))
 
 
 def test_every_problem_is_told() -> None:

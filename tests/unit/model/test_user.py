@@ -256,7 +256,7 @@ class TestUpdate:
         before["metadata"]["annotations"] = {"a": "b"}
         body = document("Node", bgp={"asNumber": 65000})
         body["metadata"] = {"name": "node-1", "uid": "other", "labels": {"rack": "rack2"}}
-        body["status"] = {"wireguardPublicKey": "old"}
+        body["status"] = {"wireguardPublicKey": "A" * 43 + "="}
         after = msgspec.json.decode(to_store(from_user(body, stored=stored(before, "Node"))))
         assert after["metadata"] == {
             "name": "node-1",

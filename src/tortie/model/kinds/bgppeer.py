@@ -9,35 +9,81 @@ from msgspec import Meta
 
 from tortie.errors import Problem
 from tortie.model.addresses import IPAddress, PeerAddress
-from tortie.model.kind import NAME, Kind, column
-from tortie.model.resource import Resource
+from tortie.model.kind import NAME, Kind, Need, column
+from tortie.model.resource import Resource, ResourceKey
 from tortie.model.scalars import AsNumber, Duration
-from tortie.model.schema import Name, OptionalName, Spec
+from tortie.model.schema import Int32, Name, OptionalName, Spec
 from tortie.model.secret import BgpPassword
 from tortie.model.selector import Selector
 
 
 class BGPPeerSpec(Spec, frozen=True, kw_only=True):
-    """The fields of a BGPPeer: first who has the session, then with whom, then how."""
+    """BGP sessions: first who has them, then with whom, then how.
 
-    node: OptionalName = ""  # this node; with node_selector empty too, every node (a "global" peer)
-    node_selector: Selector | None = None  # nodes by label
-    peer_ip: PeerAddress | None = None  # one router
-    peer_selector: Selector | None = None  # other nodes by label; each pair of nodes has one session
-    local_workload_selector: Selector | None = None  # workloads on the node, by label
-    as_number: AsNumber | None = None  # of the peer; with peer_selector each node's own counts
-    local_as_number: AsNumber | None = None  # to be known by to this peer; None: the node's own
-    source_address: Literal["UseNodeIP", "None"] | None = None  # None: UseNodeIP; "None": as the kernel chooses
-    next_hop_mode: Literal["Auto", "Self", "Keep"] | None = None  # None: Auto
-    keep_original_next_hop: bool = False  # deprecated form of next_hop_mode Keep
-    password: BgpPassword | None = None  # TCP MD5
-    max_restart_time: Duration | None = None  # graceful restart; None: BIRD's 120 s
-    keepalive_time: Duration | None = None  # None: BIRD's choice
-    num_allowed_local_as_numbers: Annotated[int, Meta(ge=0, le=2147483647)] | None = None  # own AS in a received path
-    ttl_security: Annotated[int, Meta(ge=0, le=255)] | None = None  # hops; 0 and None: off
-    reachable_by: IPAddress | None = None  # the gateway to the peer, of its family
-    filters: tuple[Name, ...] = ()  # BGPFilters in order; each must exist
-    reverse_peering: Literal["Auto", "Manual"] | None = None  # None: Auto, nodes that peer_selector picks peer back
+    Source: api/pkg/apis/projectcalico/v3/bgppeer.go
+    """
+
+    node: OptionalName = ""
+    """The node that has the session; not beside nodeSelector. Default, when both are absent: every node, a "global"
+    peer."""
+
+    node_selector: Selector | None = None
+    """The nodes that have the session, by their labels; not beside node."""
+
+    peer_ip: PeerAddress | None = None
+    """One router: its address, or with a port 192.0.2.1:179, [2001:db8::1]:179. Not beside peerSelector or
+    localWorkloadSelector. Default port: 179, or the listenPort of the node that has the address."""
+
+    peer_selector: Selector | None = None
+    """Other nodes, by their labels; each pair of nodes has one session. Not beside peerIP, asNumber or
+    localWorkloadSelector."""
+
+    local_workload_selector: Selector | None = None
+    """Workloads of the node, by their labels. Needs asNumber; not beside peerIP or peerSelector."""
+
+    as_number: AsNumber | None = None
+    """The peer's AS number: 0 to 4294967295, or dotted as 1.10. With peerSelector it must be absent: that of each
+    selected node counts."""
+
+    local_as_number: AsNumber | None = None
+    """The AS number that the node shows to this peer. Default: the node's own."""
+
+    source_address: Literal["UseNodeIP", "None"] | None = None
+    """UseNodeIP: the session comes from the node's address; None: from the one that the kernel chooses.
+    Default: UseNodeIP."""
+
+    next_hop_mode: Literal["Auto", "Self", "Keep"] | None = None
+    """The next hop in routes sent to the peer: as BGP prescribes, always this node, or as it was received.
+    Default: Auto."""
+
+    keep_original_next_hop: bool = False
+    """Deprecated: nextHopMode Keep. Not beside nextHopMode. Default: false."""
+
+    password: BgpPassword | None = None
+    """The password of the session (TCP MD5). Default: none."""
+
+    max_restart_time: Duration | None = None
+    """How long routes of a peer that restarts stay in use (graceful restart). Default: 120s, BIRD's."""
+
+    keepalive_time: Duration | None = None
+    """Time between two keepalive messages. Default: a third of the hold time, BIRD's choice."""
+
+    num_allowed_local_as_numbers: Int32 | None = None
+    """How often the own AS number may stand in the path of a received route. Weakens the protection against loops.
+    Default: never."""
+
+    ttl_security: Annotated[int, Meta(ge=0, le=255)] | None = None
+    """Number of hops to the peer, 0 to 255: packets from farther away are ignored (RFC 5082). Default: 0, off."""
+
+    reachable_by: IPAddress | None = None
+    """The gateway to the peer, which gets a host route by it. Needs peerIP, of the same family."""
+
+    filters: tuple[Name, ...] = ()
+    """BGPFilters, applied in this order. Each must exist when the peer is written."""
+
+    reverse_peering: Literal["Auto", "Manual"] | None = None
+    """Whether nodes that peerSelector picks have the session back by themselves, or by a BGPPeer of their own.
+    Default: Auto."""
 
 
 def rules(peer: Resource[BGPPeerSpec]) -> Iterator[Problem]:
@@ -72,6 +118,11 @@ def _local_workload_rules(spec: BGPPeerSpec) -> Iterator[Problem]:
         yield Problem("spec.asNumber", "", "is required beside localWorkloadSelector")
 
 
+def needs(peer: Resource[BGPPeerSpec]) -> Iterator[Need]:
+    for index, name in enumerate(peer.spec.filters):
+        yield Need(ResourceKey("BGPFilter", "", name), f"spec.filters[{index}]")
+
+
 def _nodes(peer: Resource[BGPPeerSpec]) -> str:
     return peer.spec.node or str(peer.spec.node_selector or "(global)")
 
@@ -91,4 +142,5 @@ KIND = Kind(
     columns=COLUMNS,
     wide=COLUMNS,
     rules=rules,
+    needs=needs,
 )

@@ -15,13 +15,25 @@ NAME_OF_ALL = "default"
 
 
 class ClusterInformationSpec(Spec, frozen=True, kw_only=True):
-    """The fields of ClusterInformation."""
+    """What the cluster is, and whether its datastore may be used. Written by programs, read by users.
 
-    cluster_guid: str = ""  # 32 lower-case hex digits, given once
-    cluster_type: str = ""  # words separated by commas: who works on this cluster
-    calico_version: str = ""  # calicoctl of another version refuses to work; tortie leaves it empty
-    datastore_ready: bool | None = None  # Felix waits until it is true; False is "locked"; None is not ready
+    Source: api/pkg/apis/projectcalico/v3/clusterinfo.go
+    """
+
+    cluster_guid: str = ""
+    """The cluster's identity: 32 lower-case hex digits, given once."""
+
+    cluster_type: str = ""
+    """Who works on this cluster: words separated by commas."""
+
+    calico_version: str = ""
+    """The version of Calico. calicoctl of another version refuses to work, so tortie leaves it empty."""
+
+    datastore_ready: bool | None = None
+    """Agents work while it is true; false is "locked". Absent: not ready."""
+
     variant: str = ""
+    """Which of Calico's products; tortie leaves it empty."""
 
 
 def initialised(spec: ClusterInformationSpec | None, *, guid: str, cluster_type: str) -> ClusterInformationSpec:

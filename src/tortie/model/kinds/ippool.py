@@ -6,19 +6,22 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING, Literal
 
-import msgspec
+from msgspec.structs import replace
 
 from tortie.errors import Problem
 from tortie.model.addresses import reader
 from tortie.model.codec import stand_in
 from tortie.model.kind import NAME, Kind, column
 from tortie.model.resource import Resource
-from tortie.model.schema import Spec
+from tortie.model.schema import Int64, Spec
 from tortie.model.selector import Selector, parse
 
 LINK_LOCAL = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))
 DEFAULT_BLOCK_SIZE = {4: 26, 6: 122}
 BLOCK_SIZES = {4: (20, 32), 6: (116, 128)}
+DEFAULT_USES: tuple[Literal["Workload", "Tunnel"], ...] = ("Workload", "Tunnel")
+ALL = parse("all()")
+_MAX_LENGTH = 48
 
 
 _read_network = reader(lambda text: ip_network(text, strict=False), "a prefix")
@@ -29,6 +32,8 @@ def _read_cidr(value: object) -> IPv4Network | IPv6Network:
         _read_network(value)
     except ValueError:
         raise ValueError("IPPool CIDR must be a valid subnet") from None
+    if len(str(value)) > _MAX_LENGTH:
+        raise ValueError(f"IPPool CIDR must be at most {_MAX_LENGTH} characters")
     try:
         return ip_network(str(value))
     except ValueError:
@@ -44,36 +49,76 @@ Encapsulation = Literal["Never", "Always", "CrossSubnet"]
 
 
 class IPPoolSpec(Spec, frozen=True, kw_only=True):
-    """The fields of an IPPool."""
+    """A prefix that workloads get their addresses from, and how routes to it and packets from it are treated.
 
-    cidr: PoolCidr  # immutable; strictly masked; not in link-local space
-    vxlan_mode: Encapsulation = "Never"  # not together with ipip_mode
-    ipip_mode: Encapsulation = "Never"  # Never in IPv6
-    nat_outgoing: bool = False  # masquerade what workloads send to outside of all pools
-    disabled: bool = False  # give out no new addresses; what is given stays, is announced, can be released
-    disable_bgp_export: bool = False  # do not announce the pool's addresses
-    block_size: int = 0  # prefix length of a host's share; 0 in a document means 26 (IPv4) or 122 (IPv6)
-    node_selector: Selector = parse("all()")  # over labels of Nodes: which hosts may use the pool
-    namespace_selector: Selector | None = None  # over labels of namespaces; None means every namespace
-    allowed_uses: tuple[Literal["Workload", "Tunnel", "LoadBalancer"], ...] = ("Workload", "Tunnel")
-    assignment_mode: Literal["Automatic", "Manual"] = "Automatic"  # Manual: used only when asked for by name
+    Source: api/pkg/apis/projectcalico/v3/ippool.go
+    """
+
+    cidr: PoolCidr
+    """The prefix, without host bits, such as 10.65.0.0/16. It cannot be changed, and must overlap neither another pool
+    nor link-local space (169.254.0.0/16, fe80::/10)."""
+
+    vxlan_mode: Encapsulation = "Never"
+    """VXLAN between hosts; not together with ipipMode. Default: Never. tortie routes plainly whatever it says."""
+
+    ipip_mode: Encapsulation = "Never"
+    """IPIP between hosts; Never in IPv6. Default: Never. tortie routes plainly whatever it says."""
+
+    nat_outgoing: bool = False
+    """Masquerades what workloads of the pool send to addresses outside of all pools. Default: false."""
+
+    disabled: bool = False
+    """Gives out no new addresses; those given stay, are announced, and can be released. Default: false."""
+
+    disable_bgp_export: bool = False
+    """Keeps BGP from announcing the pool's addresses. Not with LoadBalancer. Default: false."""
+
+    block_size: int = 0
+    """Prefix length of the blocks that hosts get: 20 to 32 in IPv4, 116 to 128 in IPv6. It cannot be changed.
+    Default: 26 in IPv4, 122 in IPv6."""
+
+    node_selector: Selector = ALL
+    """Which Nodes, by their labels, take addresses from the pool. Default: all()."""
+
+    namespace_selector: Selector | None = None
+    """Which namespaces, by their labels, take addresses from the pool; without Kubernetes leave it out.
+    Default: every namespace."""
+
+    allowed_uses: tuple[Literal["Workload", "Tunnel", "LoadBalancer"], ...] = DEFAULT_USES
+    """What the addresses are for. LoadBalancer excludes the others, encapsulation and disableBGPExport, and needs
+    nodeSelector all(). Default: Workload and Tunnel."""
+
+    assignment_mode: Literal["Automatic", "Manual"] = "Automatic"
+    """Manual: addresses come from the pool only where it is asked for by name. Default: Automatic."""
 
 
 class Condition(Spec, frozen=True, kw_only=True):
-    """A finding about the pool, written by Calico's controllers; tortie keeps it."""
+    """A finding about the pool, written by Calico's controllers and kept."""
 
     type: str
+    """What was looked at: `Allocatable`."""
+
     status: str
+    """True, False or Unknown. Allocatable False stops allocation."""
+
     reason: str = ""
+    """One word for why: OK, CIDROverlap, Terminating or PoolDisabled."""
+
     message: str = ""
+    """The same for people."""
+
     last_transition_time: str = ""
-    observed_generation: int = 0
+    """When the status changed last, RFC 3339."""
+
+    observed_generation: Int64 = 0
+    """The generation of the object that was looked at."""
 
 
 class IPPoolStatus(Spec, frozen=True, kw_only=True):
-    """What is known of the pool."""
+    """What is known of the pool. Absent until somebody reports it."""
 
     conditions: tuple[Condition, ...] = ()
+    """The findings, one of each type."""
 
 
 def pools_overlap(one: IPPoolSpec, other: IPPoolSpec) -> bool:
@@ -82,10 +127,15 @@ def pools_overlap(one: IPPoolSpec, other: IPPoolSpec) -> bool:
 
 
 def fill_in(pool: Resource[IPPoolSpec]) -> Resource[IPPoolSpec]:
-    if pool.spec.block_size:
-        return pool
-    size = DEFAULT_BLOCK_SIZE[pool.spec.cidr.version]
-    return msgspec.structs.replace(pool, spec=msgspec.structs.replace(pool.spec, block_size=size))
+    """An empty field means the default, as an absent one does."""
+    spec = pool.spec
+    filled = replace(
+        spec,
+        block_size=spec.block_size or DEFAULT_BLOCK_SIZE[spec.cidr.version],
+        node_selector=spec.node_selector if spec.node_selector.source else ALL,
+        allowed_uses=spec.allowed_uses or DEFAULT_USES,
+    )
+    return replace(pool, spec=filled)
 
 
 def rules(pool: Resource[IPPoolSpec]) -> Iterator[Problem]:
@@ -116,7 +166,7 @@ def _load_balancer_rules(spec: IPPoolSpec) -> Iterator[Problem]:
     for field, mode in (("ipipMode", spec.ipip_mode), ("vxlanMode", spec.vxlan_mode)):
         if mode != "Never":
             yield Problem(f"spec.{field}", mode, "must be Never for a pool of load balancers")
-    if spec.node_selector != parse("all()"):
+    if spec.node_selector != ALL:
         reason = "must be all() for a pool of load balancers"
         yield Problem("spec.nodeSelector", spec.node_selector.source, reason)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec.structs import replace
+from msgspec import Meta
 
 from tortie.errors import Problem
 from tortie.model.addresses import (
@@ -16,75 +16,124 @@ from tortie.model.addresses import (
     IPv6InterfaceField,
     Mac,
 )
-from tortie.model.kind import NAME, Cluster, Column, Kind, column
+from tortie.model.kind import NAME, Cluster, Column, Kind, column, with_status
 from tortie.model.resource import Resource
 from tortie.model.scalars import AsNumber
 from tortie.model.schema import Spec
+
+WireguardKey = Annotated[
+    str, Meta(pattern=r"^([A-Za-z0-9+/]{43}=|)\Z", description="must be a WireGuard key: 32 bytes in base64")
+]
 
 
 class NodeBgp(Spec, frozen=True, kw_only=True):
     """How the node speaks BGP; with neither address it does not."""
 
-    as_number: AsNumber | None = None  # None: the AS number of BGPConfiguration `default`
-    ipv4_address: IPv4InterfaceField | None = None  # next hop of its IPv4 routes, with its subnet
-    ipv6_address: IPv6InterfaceField | None = None  # next hop of its IPv6 routes, with its subnet
-    ipv4_ipip_tunnel_addr: IPv4AddressField | None = None  # IPIP only
-    route_reflector_cluster_id: IPv4AddressField | None = None  # makes it a route reflector, outside of the mesh
+    as_number: AsNumber | None = None
+    """The node's AS number: 0 to 4294967295, or dotted as 1.10. Default: that of BGPConfiguration `default`, 64512 if
+    it names none."""
+
+    ipv4_address: IPv4InterfaceField | None = None
+    """The node's IPv4 address with its prefix length, such as 192.0.2.1/24: the next hop of its IPv4 routes.
+    Default: the node speaks no BGP over IPv4."""
+
+    ipv6_address: IPv6InterfaceField | None = None
+    """The node's IPv6 address with its prefix length: the next hop of its IPv6 routes. Default: the node speaks no
+    BGP over IPv6."""
+
+    ipv4_ipip_tunnel_addr: IPv4AddressField | None = None
+    """IPIP only: the address of the tunnel. Kept."""
+
+    route_reflector_cluster_id: IPv4AddressField | None = None
+    """Makes the node a route reflector of this cluster id, such as 244.0.0.1, and takes it out of the mesh.
+    Default: no route reflector."""
 
 
 class NodeAddress(Spec, frozen=True, kw_only=True):
     """An address by which others know the node."""
 
     address: IPInterface
+    """The address, bare or with its prefix length."""
+
     type: Literal["CalicoNodeIP", "InternalIP", "ExternalIP", ""] = ""
+    """CalicoNodeIP is that of spec.bgp; the others come from an orchestrator. Default: unknown."""
 
 
 class NodeInterface(Spec, frozen=True, kw_only=True):
     """A network interface of the node, as its start-up found it."""
 
     name: str = ""
+    """Its name in the kernel."""
+
     addresses: tuple[IPInterface, ...] = ()
+    """Its addresses, bare or with their prefix lengths."""
 
 
 class OrchRef(Spec, frozen=True, kw_only=True):
     """Who this node is to an orchestrator."""
 
     node_name: str = ""
+    """The node's name there."""
+
     orchestrator: str = ""
+    """Which orchestrator: `k8s`."""
 
 
 class NodeWireguard(Spec, frozen=True, kw_only=True):
-    """WireGuard only."""
+    """WireGuard only; kept."""
 
     interface_ipv4_address: IPv4AddressField | None = None
+    """The IPv4 address of the WireGuard interface."""
+
     interface_ipv6_address: IPv6AddressField | None = None
+    """The IPv6 address of the WireGuard interface."""
 
 
 class NodeSpec(Spec, frozen=True, kw_only=True):
-    """The fields of a Node. Its labels are what pools and peers select it by."""
+    """A host of the cluster. Pools, peers and configurations select it by its labels.
 
-    bgp: NodeBgp | None = None  # None, and left out rather than empty, on a node without BGP
+    Source: libcalico-go/lib/apis/v3/node.go
+    """
+
+    bgp: NodeBgp | None = None
+    """How the node speaks BGP. To be left out, and not empty, on a node without BGP."""
+
     addresses: tuple[NodeAddress, ...] = ()
+    """The addresses by which others know the node."""
+
     interfaces: tuple[NodeInterface, ...] = ()
+    """The node's network interfaces, for looking up."""
+
     orch_refs: tuple[OrchRef, ...] = ()
+    """Who this node is to orchestrators."""
+
     wireguard: NodeWireguard | None = None
-    ipv4_vxlan_tunnel_addr: IPv4AddressField | None = None  # VXLAN only, as the next three
+    """WireGuard only; kept."""
+
+    ipv4_vxlan_tunnel_addr: IPv4AddressField | None = None
+    """VXLAN only: the IPv4 address of the tunnel. Kept."""
+
     ipv6_vxlan_tunnel_addr: IPv6AddressField | None = None
+    """VXLAN only: the IPv6 address of the tunnel. Kept."""
+
     vxlan_tunnel_mac_addr: Mac | None = None
+    """VXLAN only: the Ethernet address of the IPv4 tunnel. Kept."""
+
     vxlan_tunnel_mac_addr_v6: Mac | None = None
+    """VXLAN only: the Ethernet address of the IPv6 tunnel. Kept."""
 
 
 class NodeStatus(Spec, frozen=True, kw_only=True):
-    """What other programs report of the node."""
+    """What other programs report of the node. Never absent, and often empty."""
 
-    wireguard_public_key: str = ""
-    wireguard_public_key_v6: str = ""
+    wireguard_public_key: WireguardKey = ""
+    """The node's WireGuard key for IPv4, 32 bytes in base64, written by Felix."""
+
+    wireguard_public_key_v6: WireguardKey = ""
+    """The node's WireGuard key for IPv6, 32 bytes in base64, written by Felix."""
+
     pod_cidrs: tuple[str, ...] = ()
-
-
-def add_status(node: Resource[NodeSpec]) -> Resource[NodeSpec]:
-    # Calico's Node has no optional status: its writers always put one.
-    return replace(node, document={**node.document, "status": node.document.get("status") or {}})
+    """Kubernetes only: the prefixes of the node's pods."""
 
 
 def rules(node: Resource[NodeSpec]) -> Iterator[Problem]:
@@ -115,6 +164,6 @@ KIND = Kind(
         column("IPV4", lambda node: _address(node, "ipv4_address")),
         column("IPV6", lambda node: _address(node, "ipv6_address")),
     ),
-    on_write=add_status,
+    on_write=with_status,
     rules=rules,
 )

@@ -12,89 +12,187 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from tortie.errors import Problem
-from tortie.model.addresses import IPAddress, IPNetwork, IPv4AddressField, IPv6AddressField, Mac, SingleAddress
+from tortie.model.addresses import (
+    IPAddress,
+    IPNetwork,
+    IPv4AddressField,
+    IPv6AddressField,
+    Mac,
+    SingleAddress,
+    parse_network,
+)
 from tortie.model.kind import NAME, Kind, column
 from tortie.model.names import EndpointName
 from tortie.model.resource import Resource
 from tortie.model.rule import PROTOCOLS_WITH_PORTS
-from tortie.model.scalars import Protocol
-from tortie.model.schema import InterfaceName, Name, OptionalName, Spec
+from tortie.model.scalars import Dscp, Protocol
+from tortie.model.schema import InterfaceName, Name, OptionalName, PortNumber, PortOrZero, Spec, json_name
 
 # Calico's writers put both on every endpoint; policies select by them.
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
 
-Bandwidth = Annotated[int, Meta(ge=1000, le=10**15)] | None
+# Limits of 0 mean none, so the least that one may be is a rule and not part of the type.
+Bandwidth = Annotated[int, Meta(ge=0, le=10**15)] | None
 Burst = Annotated[int, Meta(ge=0, le=34359738360)] | None
 Size = Annotated[int, Meta(ge=0, le=2**32 - 1)] | None
-PacketRate = Annotated[int, Meta(ge=1, le=10**4)] | None
-PacketBurst = Annotated[int, Meta(ge=0, le=10**4)] | None
-Connections = Annotated[int, Meta(ge=1, le=2**32 - 1)] | None
+PacketRate = Annotated[int, Meta(ge=0, le=10**4)] | None
+Connections = Annotated[int, Meta(ge=0, le=2**32 - 1)] | None
+
+PortName = Annotated[
+    str,
+    Meta(
+        pattern=r"^((?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*|)\Z",
+        description="must be a port's name: at most 15 lower-case letters, digits and single -, one letter at least",
+    ),
+]
+ContainerId = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)?\Z",
+        description="must be letters, digits and -, beginning and ending with a letter or digit",
+    ),
+]
 
 
 class EndpointPort(Spec, frozen=True, kw_only=True, omit_defaults=False):
     """A port with a name for rules. Calico writes every field of it, empty or not."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.-]{0,128}\Z", description="must be of [a-zA-Z0-9_.-]")] = ""
-    protocol: Protocol  # TCP, UDP or SCTP
-    port: Annotated[int, Meta(ge=1, le=65535)]
-    host_port: Annotated[int, Meta(ge=0, le=65535)] = 0  # the host's port that leads here; 0: none
-    host_ip: str = ""  # the host's address for host_port; empty: any
+    name: PortName = ""
+    """What rules call the port: at most 15 lower-case letters, digits and `-`. Required without hostPort."""
+
+    protocol: Protocol
+    """TCP, UDP or SCTP."""
+
+    port: PortNumber
+    """The workload's port, 1 to 65535."""
+
+    host_port: PortOrZero = 0
+    """The host's port that leads here. Default: 0, none."""
+
+    host_ip: str = ""
+    """The host's address that hostPort is on. Default: any."""
 
 
 class IPNat(Spec, frozen=True, kw_only=True):
-    """An outside address (floating IP) of one of the endpoint's addresses."""
+    """An outside address (floating IP) of one of the endpoint's addresses. Needs Felix's floatingIPs Enabled."""
 
-    internal_ip: IPAddress  # one of ip_networks
+    internal_ip: IPAddress
+    """One of ipNetworks."""
+
     external_ip: IPAddress
+    """The outside address, of the same family."""
+
+    source: str = ""
+    """Who asked for it: `openstack`, whose addresses count whatever floatingIPs says. Default: somebody else."""
 
 
 class QosControls(Spec, frozen=True, kw_only=True):
-    """Limits on the endpoint's traffic, seen from the endpoint. None: no limit; 0 for a burst: Calico's default."""
+    """Limits on the endpoint's traffic, seen from the endpoint. Absent and 0: no limit."""
 
-    ingress_bandwidth: Bandwidth = None  # bit/s
-    egress_bandwidth: Bandwidth = None  # bit/s
-    ingress_burst: Burst = None  # bits
-    egress_burst: Burst = None  # bits
-    ingress_peakrate: Bandwidth = None  # bit/s
-    egress_peakrate: Bandwidth = None  # bit/s
-    ingress_minburst: Size = None  # bytes
-    egress_minburst: Size = None  # bytes
-    ingress_packet_rate: PacketRate = None  # packets/s
-    egress_packet_rate: PacketRate = None  # packets/s
-    ingress_packet_burst: PacketBurst = None  # packets
-    egress_packet_burst: PacketBurst = None  # packets
+    ingress_bandwidth: Bandwidth = None
+    """bit/s to the endpoint, 1000 to 10^15."""
+
+    egress_bandwidth: Bandwidth = None
+    """bit/s from the endpoint, 1000 to 10^15."""
+
+    ingress_burst: Burst = None
+    """Bits that may exceed ingressBandwidth, 1000 to 34359738360. Default: 4294967296."""
+
+    egress_burst: Burst = None
+    """Bits that may exceed egressBandwidth, 1000 to 34359738360. Default: 4294967296."""
+
+    ingress_peakrate: Bandwidth = None
+    """bit/s within a burst to the endpoint, 1000 to 10^15."""
+
+    egress_peakrate: Bandwidth = None
+    """bit/s within a burst from the endpoint, 1000 to 10^15."""
+
+    ingress_minburst: Size = None
+    """Bytes that may exceed ingressPeakrate."""
+
+    egress_minburst: Size = None
+    """Bytes that may exceed egressPeakrate."""
+
+    ingress_packet_rate: PacketRate = None
+    """Packets a second to the endpoint, 1 to 10000."""
+
+    egress_packet_rate: PacketRate = None
+    """Packets a second from the endpoint, 1 to 10000."""
+
+    ingress_packet_burst: PacketRate = None
+    """Packets that may exceed ingressPacketRate. Default: 5."""
+
+    egress_packet_burst: PacketRate = None
+    """Packets that may exceed egressPacketRate. Default: 5."""
+
     ingress_max_connections: Connections = None
+    """Connections to the endpoint at a time."""
+
     egress_max_connections: Connections = None
-    dscp: int | str | None = None  # for egress: 0 to 63, or a name such as EF
+    """Connections from the endpoint at a time."""
+
+    dscp: Dscp | None = None
+    """The DSCP of packets from the endpoint: 0 to 63, or a name such as EF, AF41 or CS6. Default: as they come."""
 
 
 class WorkloadEndpointSpec(Spec, frozen=True, kw_only=True):
-    """The fields of a WorkloadEndpoint."""
+    """A workload's place in the network: its host, its interface, its addresses. Policies select it by its labels.
 
-    orchestrator: Name  # who made the workload: tortie, cni, openstack, k8s, libnetwork ...
-    node: Name  # the host, by the name of its Node
-    workload: OptionalName = ""  # identity under most orchestrators
-    pod: OptionalName = ""  # identity under k8s
-    container_id: Annotated[  # identity under cni
-        str,
-        Meta(
-            pattern=r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)?\Z",
-            description="must be letters, digits and -, beginning and ending with a letter or digit",
-        ),
-    ] = ""
-    endpoint: Name  # which of the workload's interfaces
+    Source: libcalico-go/lib/apis/v3/workloadendpoint.go
+    """
+
+    orchestrator: Name
+    """Who made the workload: tortie, cni, openstack, k8s, libnetwork or another name. Part of the object's name."""
+
+    node: Name
+    """The host, by the name of its Node. Part of the object's name."""
+
+    workload: OptionalName = ""
+    """The workload; part of the object's name under most orchestrators."""
+
+    pod: OptionalName = ""
+    """The pod; part of the object's name under k8s."""
+
+    container_id: ContainerId = ""
+    """The container; part of the object's name under cni."""
+
+    endpoint: Name
+    """Which of the workload's interfaces: eth0. Part of the object's name."""
+
     service_account_name: OptionalName = ""
-    ip_networks: tuple[SingleAddress, ...] = ()  # none: the endpoint is not routed
+    """Kubernetes only: the pod's service account, which rules may match."""
+
+    ip_networks: tuple[SingleAddress, ...] = ()
+    """The endpoint's addresses, each alone: bare, or with /32 (IPv4) or /128 (IPv6). Default: none, and the endpoint is
+    not routed."""
+
     ip_nats: tuple[IPNat, ...] = ()
-    ipv4_gateway: IPv4AddressField | None = None  # for the guest; the host answers for any gateway
+    """Outside addresses (floating IPs) of the endpoint."""
+
+    ipv4_gateway: IPv4AddressField | None = None
+    """The guest's IPv4 gateway. The host answers for any."""
+
     ipv6_gateway: IPv6AddressField | None = None
-    profiles: tuple[Name, ...] = ()  # in order of evaluation and of label precedence; an unknown one denies
-    interface_name: InterfaceName  # the host end
-    mac: Mac | None = None  # of the guest
+    """The guest's IPv6 gateway. The host answers for any."""
+
+    profiles: tuple[Name, ...] = ()
+    """Profiles, in order of evaluation and of whose labels win. A profile that does not exist denies everything."""
+
+    interface_name: InterfaceName
+    """The host's end: 1 to 15 of [a-zA-Z0-9_.-], beginning with one of Felix's interfacePrefix."""
+
+    mac: Mac | None = None
+    """The guest's Ethernet address."""
+
     ports: tuple[EndpointPort, ...] = ()
+    """Ports by name, for rules."""
+
     allow_spoofed_source_prefixes: tuple[IPNetwork, ...] = ()
+    """Prefixes besides its own addresses that the endpoint may send from. Needs Felix's workloadSourceSpoofing Any."""
+
     qos_controls: QosControls | None = None
+    """Limits on the endpoint's traffic. Default: none."""
 
 
 def identity(spec: WorkloadEndpointSpec) -> EndpointName:
@@ -127,12 +225,41 @@ def rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
     for index, nat in enumerate(spec.ip_nats):
         if nat.internal_ip not in spec.ip_networks:
             yield Problem(f"spec.ipNATs[{index}].internalIP", str(nat.internal_ip), "must be one of ipNetworks")
+        if nat.internal_ip.version != nat.external_ip.version:
+            reason = f"must be an IPv{nat.internal_ip.version} address, as internalIP is"
+            yield Problem(f"spec.ipNATs[{index}].externalIP", str(nat.external_ip), reason)
     for index, port in enumerate(spec.ports):
         if port.protocol not in PROTOCOLS_WITH_PORTS:
             protocol = str(Protocol.to_json(port.protocol))
             yield Problem(f"spec.ports[{index}].protocol", protocol, "must be TCP, UDP or SCTP")
         if not port.name and not port.host_port:
             yield Problem(f"spec.ports[{index}].name", "", "is required without hostPort")
+        if port.host_ip:
+            try:
+                parse_network(port.host_ip)
+            except ValueError as error:
+                yield Problem(f"spec.ports[{index}].hostIP", port.host_ip, str(error))
+    if spec.qos_controls is not None:
+        yield from _qos_rules(spec.qos_controls)
+
+
+_LEAST_BITS = 1000
+_IN_BITS = (
+    "ingress_bandwidth",
+    "egress_bandwidth",
+    "ingress_burst",
+    "egress_burst",
+    "ingress_peakrate",
+    "egress_peakrate",
+)
+
+
+def _qos_rules(controls: QosControls) -> Iterator[Problem]:
+    for field in _IN_BITS:
+        limit = getattr(controls, field) or 0
+        if 0 < limit < _LEAST_BITS:
+            reason = f"must be 0 for no limit, or at least {_LEAST_BITS}"
+            yield Problem(f"spec.qosControls.{json_name(field)}", str(limit), reason)
 
 
 def _workload(endpoint: Resource[WorkloadEndpointSpec]) -> str:

@@ -35,6 +35,7 @@ class Selector:
 
     __slots__ = ("node", "source", "text")
     rewrites = False
+    is_text = True
 
     def __init__(self, node: Node, source: str | None = None) -> None:
         self.node: Final = node

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.unit.model.documents import TIME, UID, document
-from tortie.model import from_user, stamped, to_store
-from tortie.model.kinds.felixconfiguration import BUILT_IN, FelixConfigurationSpec, effective
+from tests.unit.model.documents import TIME, UID, document, key
+from tortie.calc import settings
+from tortie.model import KINDS, Resource, from_store, from_user, stamped, to_store, with_spec
+from tortie.model.kinds.felixconfiguration import BUILT_IN, HONOURED, FelixConfigurationSpec, effective
 from tortie.model.schema import convert
 from tortie.model.write import rendered
 
@@ -38,6 +41,8 @@ iptablesMarkMask iptablesNATOutgoingInterfaceFilter iptablesPostWriteCheckInterv
 ipv4ElevatedRoutePriority ipv4NormalRoutePriority ipv6ElevatedRoutePriority ipv6NormalRoutePriority ipv6Support
 istioAmbientMode istioDSCPMark kubeNodePortRanges liveMigrationRouteConvergenceTime localSubnetL2Reachability
 localSubnetL2ReachabilityRefreshInterval logActionRateLimit logActionRateLimitBurst logDebugFilenameRegex
+debugDisableLogDropping debugHost debugMemoryProfilePath debugPort debugSimulateCalcGraphHangAfter
+debugSimulateDataplaneApplyDelay debugSimulateDataplaneHangAfter
 logFilePath logPrefix logSeverityFile logSeverityScreen logSeveritySys maxIpsetSize metadataAddr metadataPort
 mtuIfacePattern natOutgoingAddress natOutgoingExclusions natPortRange netlinkTimeout nftablesFilterAllowAction
 nftablesFilterDenyAction nftablesFlowTableDataIfacePattern nftablesFlowTableOffload nftablesMangleAllowAction
@@ -63,9 +68,18 @@ def test_every_name_is_known() -> None:
     assert set(FelixConfigurationSpec.__struct_encode_fields__) == {*CALICOS_NAMES.split(), "nodeSelector"}
 
 
+def test_what_is_honoured_is_what_the_agent_reads() -> None:
+    read = {node.attr for node in ast.walk(ast.parse(inspect.getsource(settings))) if isinstance(node, ast.Attribute)}
+    assert read & set(FelixConfigurationSpec.__struct_fields__) == HONOURED
+    assert KINDS["FelixConfiguration"].honoured == HONOURED
+
+
 VALUES: dict[str, Any] = {
     "allowIPIPPacketsFromWorkloads": True,
-    "bpfConntrackTimeouts": {"tcpEstablished": "1h"},
+    "bpfConntrackTimeouts": {"tcpEstablished": "1h", "icmpTimeout": "Auto"},
+    "bpfDSROptoutCIDRs": ["10.0.0.0/8", "10.0.0.1"],
+    "bpfForceTrackPacketsFromIfaces": ["docker+", "br0"],
+    "istioDSCPMark": "AF41",
     "bpfLogFilters": {"all": "tcp"},
     "bpfPSNATPorts": "20000:29999",
     "chainInsertMode": "append",
@@ -131,6 +145,22 @@ class TestEffective:
         assert effective(node, everyone).failsafe_inbound_host_ports == ()
 
 
+class TestOverrides:
+    def test_annotations_that_beat_the_fields_survive_a_change(self) -> None:
+        body = document("FelixConfiguration")
+        body["metadata"]["annotations"] = {"config.projectcalico.org/BPFLogLevel": "anything at all"}
+        stored = from_store(key("FelixConfiguration"), msgspec.json.encode(body))
+        assert isinstance(stored, Resource)
+        changed = with_spec(stored, msgspec.structs.replace(stored.spec, ipv6_support=False))
+        assert msgspec.json.decode(to_store(changed))["metadata"]["annotations"] == body["metadata"]["annotations"]
+
+    def test_a_decimal_that_felix_reads_is_written_without(self) -> None:
+        body = document("FelixConfiguration", reportingInterval="1.5s")
+        stored = from_store(key("FelixConfiguration"), msgspec.json.encode(body))
+        assert isinstance(stored, Resource)
+        assert msgspec.json.decode(to_store(stored))["spec"]["reportingInterval"] == "1s500ms"
+
+
 class TestDefaultsOfWriting:
     def written(self, name: str, **fields: Any) -> dict[str, Any]:
         body = document("FelixConfiguration") | {"spec": fields}
@@ -141,6 +171,7 @@ class TestDefaultsOfWriting:
     def test_calicos_are_put_into_the_object_of_all_nodes(self) -> None:
         assert self.written("default", floatingIPs="Enabled") == {
             "floatingIPs": "Enabled",
+            "nftablesFlowTableOffload": "Disabled",
             "nftablesMode": "Auto",
             "bpfConnectTimeLoadBalancing": "TCP",
             "bpfHostNetworkedNATWithoutCTLB": "Enabled",
@@ -149,6 +180,12 @@ class TestDefaultsOfWriting:
     def test_but_not_into_that_of_a_node_where_they_would_beat_the_others(self) -> None:
         assert self.written("node.n1", ipv6Support=False) == {"ipv6Support": False}
 
-    def test_the_deprecated_switch_stands_alone(self) -> None:
-        written = self.written("default", bpfConnectTimeLoadBalancingEnabled=True)
-        assert "bpfConnectTimeLoadBalancing" not in written
+    @pytest.mark.parametrize(("switch", "word"), [(True, "Enabled"), (False, "Disabled")])
+    def test_the_deprecated_switch_forces_what_replaces_it(self, switch: bool, word: str) -> None:
+        written = self.written(
+            "default",
+            bpfConnectTimeLoadBalancingEnabled=switch,
+            bpfConnectTimeLoadBalancing="TCP",
+            bpfHostNetworkedNATWithoutCTLB="Enabled",
+        )
+        assert (written["bpfConnectTimeLoadBalancing"], written["bpfHostNetworkedNATWithoutCTLB"]) == (word, "Disabled")

@@ -23,6 +23,14 @@ ALIASES = {
     "Profile": "profile profiles pro pros",
     "FelixConfiguration": "felixconfiguration felixconfigurations felixconfig felixconfigs",
     "ClusterInformation": "clusterinformation clusterinformations clusterinfo clusterinfos",
+    "IPReservation": "ipreservation ipreservations reservation reservations",
+    "BGPFilter": "bgpfilter bgpfilters bgpf bgpfs bf bfs",
+    "KubeControllersConfiguration": "kubecontrollersconfiguration kubecontrollersconfigurations "
+    "kubecontrollersconfig kubecontrollersconfigs",
+    "CalicoNodeStatus": "caliconodestatus caliconodestatuses nodestatus nodestatuses",
+    "IPAMConfiguration": "ipamconfiguration ipamconfigurations ipamconfig ipamconfigs",
+    "BlockAffinity": "blockaffinity blockaffinities affinity affinities",
+    "LiveMigration": "livemigration livemigrations",
 }
 
 
@@ -108,6 +116,34 @@ TABLES = {
     ),
     "Profile": ({"NAME": "web-net"}, {"NAME": "web-net", "LABELS": "web-net="}),
     "FelixConfiguration": ({"NAME": "default"}, {"NAME": "default"}),
+    "IPReservation": ({"NAME": "router-addrs"}, {"NAME": "router-addrs", "CIDRS": "10.65.0.0/30,10.65.0.21/32"}),
+    "BGPFilter": (
+        {"NAME": "only-pools", "NUMEXPORTV4": "2", "NUMIMPORTV4": "0", "NUMEXPORTV6": "0", "NUMIMPORTV6": "1"},
+        {"NAME": "only-pools", "NUMEXPORTV4": "2", "NUMIMPORTV4": "0", "NUMEXPORTV6": "0", "NUMIMPORTV6": "1"},
+    ),
+    "KubeControllersConfiguration": ({"NAME": "default"}, {"NAME": "default"}),
+    "CalicoNodeStatus": (
+        {"NAME": "node-1", "NODE": "node-1"},
+        {"NAME": "node-1", "NODE": "node-1", "CLASSES": "Agent,BGP,Routes"},
+    ),
+    "IPAMConfiguration": (
+        {"NAME": "default", "STRICTAFFINITY": "false", "AUTOALLOCATEBLOCKS": "true"},
+        {"NAME": "default", "STRICTAFFINITY": "false", "AUTOALLOCATEBLOCKS": "true", "MAXBLOCKSPERHOST": "4"},
+    ),
+    "BlockAffinity": (
+        {"NAME": "node-1-10-65-0-0-26"},
+        {
+            "NAME": "node-1-10-65-0-0-26",
+            "CIDR": "10.65.0.0/26",
+            "NODE": "node-1",
+            "TYPE": "host",
+            "STATE": "confirmed",
+        },
+    ),
+    "LiveMigration": (
+        {"NAME": "lm-1"},
+        {"NAME": "lm-1", "SOURCE": "node-1/openstack/b7a1c3de", "TARGET": "vm == 'web'"},
+    ),
     "ClusterInformation": (
         {
             "NAME": "default",
@@ -162,6 +198,23 @@ class TestCellsOfUnsetFields:
 
     def test_cluster_that_never_said_whether_it_is_ready(self) -> None:
         assert cells("ClusterInformation", Cluster(), wide=False, datastoreReady=None)["DATASTOREREADY"] == ""
+
+    def test_an_ipam_configuration_without_fields_shows_what_calico_takes_it_for(self) -> None:
+        unset = dict.fromkeys(SPECS["IPAMConfiguration"][1])
+        assert list(cells("IPAMConfiguration", Cluster(), wide=True, **unset).values()) == [
+            "default",
+            "false",
+            "false",
+            "0",
+        ]
+
+    def test_a_long_list_of_reservations_is_cut(self) -> None:
+        cidrs = [f"10.65.0.{host}/32" for host in range(20)]
+        shown = cells("IPReservation", Cluster(), wide=True, reservedCIDRs=cidrs)["CIDRS"]
+        assert shown == ",".join(cidrs)[:77] + "..."
+
+    def test_a_pool_with_an_empty_selector_shows_that_of_all_nodes(self) -> None:
+        assert cells("IPPool", Cluster(), wide=False, nodeSelector="")["SELECTOR"] == "all()"
 
     def test_orchestrator_is_shown_on_request_only(self) -> None:
         (column,) = KINDS["WorkloadEndpoint"].hidden

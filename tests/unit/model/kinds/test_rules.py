@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 
-from tests.unit.model.documents import document
+from tests.unit.model.documents import document, key
 from tortie.errors import InvalidResource
-from tortie.model import from_user
+from tortie.model import KINDS, Quarantined, Resource, ResourceKey, from_store, from_user
+from tortie.model.kind import Need
 
 V6 = {"cidr": "fd00:65::/64", "blockSize": 122}
 
@@ -45,6 +47,149 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
         },
         ["spec.allowedUses", "spec.disableBGPExport", "spec.vxlanMode"],
     ),
+    ("IPPool", {"cidr": "fd00:0065:0000:0000:0000:0000:0000:0000:0000:0000:0000/64"}, ["spec.cidr"]),
+    ("IPPool", {"vxlanMode": "", "allowedUses": [], "assignmentMode": "", "nodeSelector": ""}, []),
+    ("IPPool", {"allowedUses": ["Workload", "Service"]}, ["spec.allowedUses[1]"]),
+    ("IPPool", {"namespaceSelector": "global()"}, ["spec.namespaceSelector"]),
+    ("IPReservation", {"reservedCIDRs": None}, []),
+    ("IPReservation", {"reservedCIDRs": ["10.65.0.1/30", "fd00::/64"]}, []),
+    ("IPReservation", {"reservedCIDRs": ["10.65.0.1", "pool"]}, ["spec.reservedCIDRs[0]", "spec.reservedCIDRs[1]"]),
+    ("BGPFilter", {"exportV4": None, "importV6": None}, []),
+    ("BGPFilter", {"exportV4": [{}]}, ["spec.exportV4[0].action"]),
+    ("BGPFilter", {"exportV4": [{"action": "Pass"}]}, ["spec.exportV4[0].action"]),
+    (
+        "BGPFilter",
+        {"exportV4": [{"action": "Accept", "cidr": "10.65.0.0/16"}, {"action": "Accept", "matchOperator": "In"}]},
+        ["spec.exportV4[0].matchOperator", "spec.exportV4[1].matchOperator"],
+    ),
+    (
+        "BGPFilter",
+        {"exportV4": [{"action": "Accept", "prefixLength": {"min": 33}}]},
+        ["spec.exportV4[0].prefixLength.min"],
+    ),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "prefixLength": {}}]}, ["spec.importV4[0].prefixLength"]),
+    (
+        "BGPFilter",
+        {
+            "exportV4": [
+                {"action": "Accept", "cidr": "fd00::/64", "matchOperator": "In"},
+                {"action": "Accept", "cidr": "10.65.0.1/16", "matchOperator": "In"},
+                {"action": "Accept", "cidr": "10.65.0.1", "matchOperator": "In"},
+                {"action": "Accept", "cidr": "", "matchOperator": "", "source": "", "interface": ""},
+            ]
+        },
+        ["spec.exportV4[0].cidr", "spec.exportV4[1].cidr", "spec.exportV4[2].cidr"],
+    ),
+    (
+        "BGPFilter",
+        {
+            "importV6": [
+                {"action": "Accept", "cidr": "fd00::/64", "matchOperator": "In", "prefixLength": {"max": 128}},
+                {"action": "Accept", "cidr": "fd00::/64", "matchOperator": "In", "prefixLength": {"max": 129}},
+            ]
+        },
+        ["spec.importV6[1].prefixLength.max"],
+    ),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "source": "RemotePeers"}]}, ["spec.importV4[0].source"]),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "interface": "*"}]}, []),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "interface": "x" * 16}]}, ["spec.importV4[0].interface"]),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "peerType": "any"}]}, ["spec.importV4[0].peerType"]),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "priority": 0}]}, ["spec.importV4[0].priority"]),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "asPathPrefix": ["1.10", 1]}]}, []),
+    (
+        "BGPFilter",
+        {"importV4": [{"action": "Accept", "communities": {"values": ["1:2", "65536:1"]}}]},
+        ["spec.importV4[0].communities.values", "spec.importV4[0].communities.values[1]"],
+    ),
+    (
+        "BGPFilter",
+        {"importV4": [{"action": "Reject", "operations": [{"setPriority": {"value": 1}}]}]},
+        ["spec.importV4[0].operations"],
+    ),
+    ("BGPFilter", {"importV4": [{"action": "Accept", "operations": []}]}, []),
+    (
+        "BGPFilter",
+        {
+            "importV4": [
+                {
+                    "action": "Accept",
+                    "operations": [
+                        {},
+                        {"setPriority": {"value": 1}, "addCommunity": {"value": "1:1"}},
+                        {"prependASPath": {"prefix": []}},
+                        {"addCommunity": {"value": "blue"}},
+                    ],
+                }
+            ]
+        },
+        [
+            "spec.importV4[0].operations[0]",
+            "spec.importV4[0].operations[1]",
+            "spec.importV4[0].operations[2].prependASPath.prefix",
+            "spec.importV4[0].operations[3].addCommunity.value",
+        ],
+    ),
+    (
+        "BGPFilter",
+        {"importV4": [{"action": "Accept", "operations": [{"setPriority": {"value": 1}}] * 11}]},
+        ["spec.importV4[0].operations"],
+    ),
+    ("KubeControllersConfiguration", {"controllers": None}, []),
+    ("KubeControllersConfiguration", {"logSeverityScreen": "Trace"}, ["spec.logSeverityScreen"]),
+    ("KubeControllersConfiguration", {"prometheusMetricsPort": 65536}, ["spec.prometheusMetricsPort"]),
+    ("KubeControllersConfiguration", {"debugProfilePort": -1}, ["spec.debugProfilePort"]),
+    (
+        "KubeControllersConfiguration",
+        {"controllers": {"loadBalancer": {"assignIPs": "Some"}}},
+        ["spec.controllers.loadBalancer.assignIPs"],
+    ),
+    (
+        "KubeControllersConfiguration",
+        {
+            "controllers": {
+                "node": {
+                    "hostEndpoint": {
+                        "templates": [
+                            {},
+                            {"interfacePattern": "(eth"},
+                            {"interfacePattern": "e", "labels": {"a b": ""}},
+                        ]
+                    }
+                }
+            }
+        },
+        [
+            "spec.controllers.node.hostEndpoint.templates[0]",
+            "spec.controllers.node.hostEndpoint.templates[1].interfacePattern",
+            "spec.controllers.node.hostEndpoint.templates[2].labels.a b",
+        ],
+    ),
+    ("CalicoNodeStatus", {"node": None}, ["spec.node"]),
+    ("CalicoNodeStatus", {"classes": None}, ["spec.classes"]),
+    ("CalicoNodeStatus", {"classes": []}, ["spec.classes"]),
+    ("CalicoNodeStatus", {"classes": ["BGP", "BGP"]}, ["spec.classes"]),
+    ("CalicoNodeStatus", {"classes": ["bgp"]}, ["spec.classes[0]"]),
+    ("CalicoNodeStatus", {"updatePeriodSeconds": None}, ["spec.updatePeriodSeconds"]),
+    ("CalicoNodeStatus", {"updatePeriodSeconds": 0}, []),
+    ("CalicoNodeStatus", {"updatePeriodSeconds": 86401}, ["spec.updatePeriodSeconds"]),
+    ("IPAMConfiguration", {"strictAffinity": None, "autoAllocateBlocks": None}, []),
+    ("IPAMConfiguration", {"maxBlocksPerHost": 1000000}, []),
+    ("IPAMConfiguration", {"maxBlocksPerHost": 1000001}, ["spec.maxBlocksPerHost"]),
+    ("IPAMConfiguration", {"maxBlocksPerHost": -1}, ["spec.maxBlocksPerHost"]),
+    ("IPAMConfiguration", {"ipCooldownSeconds": 1201}, ["spec.ipCooldownSeconds"]),
+    ("IPAMConfiguration", {"kubeVirtVMAddressPersistence": "On"}, ["spec.kubeVirtVMAddressPersistence"]),
+    ("BlockAffinity", {"state": "", "type": None}, []),
+    ("BlockAffinity", {"state": "lost"}, ["spec.state"]),
+    ("BlockAffinity", {"deleted": False}, []),
+    ("BlockAffinity", {"deleted": True}, ["spec.deleted"]),
+    ("BlockAffinity", {"deleted": "true"}, ["spec.deleted"]),
+    ("BlockAffinity", {"cidr": None}, ["spec.cidr"]),
+    ("LiveMigration", {"source": None, "target": None}, []),
+    ("LiveMigration", {"target": {"selector": "vm =="}}, ["spec.target.selector"]),
+    ("Node", {"bgp": {"asNumber": "1.10", "ipv4Address": "10.0.0.1"}}, []),
+    ("Node", {"bgp": {"ipv4Address": "fd00::1/64"}}, ["spec.bgp.ipv4Address"]),
+    ("Node", {"bgp": {"asNumber": 4294967296}}, ["spec.bgp.asNumber"]),
+    ("Node", {"addresses": [{"address": "10.0.0.1", "type": "Hostname"}]}, ["spec.addresses[0].type"]),
     ("Node", {"bgp": {}}, ["spec.bgp"]),
     ("Node", {"bgp": None}, []),
     ("BGPPeer", {"node": "n", "nodeSelector": None}, []),
@@ -68,6 +213,24 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
         {"localWorkloadSelector": "all()", "peerSelector": "all()", "peerIP": None, "reachableBy": None},
         ["spec.asNumber", "spec.peerSelector"],
     ),
+    ("BGPPeer", {"peerIP": "", "reachableBy": "", "nodeSelector": ""}, []),
+    ("BGPPeer", {"node": "n", "nodeSelector": ""}, []),
+    ("BGPPeer", {"peerIP": "172.18.203.1:0"}, ["spec.peerIP"]),
+    ("BGPPeer", {"ttlSecurity": 255, "numAllowedLocalASNumbers": 2**31 - 1}, []),
+    (
+        "BGPPeer",
+        {"ttlSecurity": 256, "numAllowedLocalASNumbers": 2**31},
+        ["spec.ttlSecurity", "spec.numAllowedLocalASNumbers"],
+    ),
+    ("BGPPeer", {"reversePeering": "Never", "sourceAddress": "Any"}, ["spec.reversePeering", "spec.sourceAddress"]),
+    ("BGPConfiguration", {"ignoredInterfaces": ["*"]}, ["spec.ignoredInterfaces[0]"]),
+    ("BGPConfiguration", {"logSeverityScreen": "WARNING"}, []),
+    ("BGPConfiguration", {"listenPort": 0}, ["spec.listenPort"]),
+    (
+        "BGPConfiguration",
+        {"serviceClusterIPs": [{"cidr": "10.96.0.0/12"}, {"cidr": "10.96.0.1"}]},
+        ["spec.serviceClusterIPs[1].cidr"],
+    ),
     ("BGPConfiguration", {"nodeMeshMaxRestartTime": "1m0s"}, ["spec.nodeMeshMaxRestartTime"]),
     ("BGPConfiguration", {"nodeMeshMaxRestartTime": "1m0s", "nodeToNodeMeshEnabled": None}, []),
     ("BGPConfiguration", {"prefixAdvertisements": None}, ["spec.communities"]),
@@ -88,7 +251,69 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("WorkloadEndpoint", {"ports": [{"protocol": "SCTP", "port": 1}]}, ["spec.ports[0].name"]),
     ("WorkloadEndpoint", {"ports": [{"protocol": 6, "port": 1, "hostPort": 80}]}, []),
     ("WorkloadEndpoint", {"ipNetworks": None, "ipNATs": None}, []),
+    (
+        "WorkloadEndpoint",
+        {"ipNATs": [{"internalIP": "10.65.0.24", "externalIP": "2001:db8::1"}]},
+        ["spec.ipNATs[0].externalIP"],
+    ),
+    ("WorkloadEndpoint", {"ports": [{"protocol": "TCP", "port": 1, "name": "Web"}]}, ["spec.ports[0].name"]),
+    ("WorkloadEndpoint", {"ports": [{"protocol": "TCP", "port": 1, "name": "1"}]}, ["spec.ports[0].name"]),
+    ("WorkloadEndpoint", {"ports": [{"protocol": "TCP", "port": 0, "name": "a"}]}, ["spec.ports[0].port"]),
+    (
+        "WorkloadEndpoint",
+        {"ports": [{"protocol": "TCP", "port": 1, "hostPort": 1, "hostIP": "here"}]},
+        ["spec.ports[0].hostIP"],
+    ),
+    ("WorkloadEndpoint", {"ipNetworks": ["10.65.0.24/31"], "ipNATs": None}, ["spec.ipNetworks[0]"]),
+    ("WorkloadEndpoint", {"ipNetworks": ["010.65.0.24"], "ipNATs": None}, ["spec.ipNetworks[0]"]),
+    ("WorkloadEndpoint", {"ipv4Gateway": "", "ipv6Gateway": "", "mac": ""}, []),
+    ("WorkloadEndpoint", {"qosControls": {"ingressBandwidth": 0, "egressBurst": 1000, "dscp": "ef"}}, []),
+    (
+        "WorkloadEndpoint",
+        {"qosControls": {"ingressBandwidth": 999, "egressPeakrate": 10**15 + 1, "egressPacketBurst": 1}},
+        ["spec.qosControls.egressPeakrate"],
+    ),
+    ("WorkloadEndpoint", {"qosControls": {"ingressBandwidth": 999}}, ["spec.qosControls.ingressBandwidth"]),
+    ("WorkloadEndpoint", {"qosControls": {"dscp": 64}}, ["spec.qosControls.dscp"]),
+    ("WorkloadEndpoint", {"qosControls": {"dscp": "CS7"}}, ["spec.qosControls.dscp"]),
     ("FelixConfiguration", {"interfacePrefix": "cali, tap,ns-"}, []),
+    ("FelixConfiguration", {"reportingInterval": "1500ms", "iptablesRefreshInterval": "1h30m"}, []),
+    ("FelixConfiguration", {"reportingInterval": "1.5s"}, ["spec.reportingInterval"]),
+    ("FelixConfiguration", {"routeRefreshInterval": "100us"}, ["spec.routeRefreshInterval"]),
+    ("FelixConfiguration", {"dataplaneWatchdogTimeout": "1.5s", "nftablesRefreshInterval": "0.5h"}, []),
+    ("FelixConfiguration", {"floatingIPs": "enabled"}, ["spec.floatingIPs"]),
+    ("FelixConfiguration", {"logPrefix": "calico: %t"}, []),
+    ("FelixConfiguration", {"logPrefix": "a;b"}, ["spec.logPrefix"]),
+    ("FelixConfiguration", {"logActionRateLimit": "100/minute"}, []),
+    ("FelixConfiguration", {"logActionRateLimit": "100 a minute"}, ["spec.logActionRateLimit"]),
+    ("FelixConfiguration", {"featureDetectOverride": "SNATFullyRandom=true,RestoreSupportsLock="}, []),
+    ("FelixConfiguration", {"featureDetectOverride": "SNATFullyRandom=yes"}, ["spec.featureDetectOverride"]),
+    ("FelixConfiguration", {"featureGates": "A=enabled,B=x"}, []),
+    ("FelixConfiguration", {"featureGates": "A"}, ["spec.featureGates"]),
+    ("FelixConfiguration", {"bpfConntrackTimeouts": {"tcpSynSent": "Auto", "udpTimeout": "1m30s"}}, []),
+    (
+        "FelixConfiguration",
+        {"bpfConntrackTimeouts": {"udpTimeout": "ms" * 60 + "!"}},
+        ["spec.bpfConntrackTimeouts.udpTimeout"],
+    ),
+    ("FelixConfiguration", {"bpfLogFilters": {"all": "tcp", "eth/0": ""}}, ["spec.bpfLogFilters.eth/0"]),
+    ("FelixConfiguration", {"kubeNodePortRanges": ["http"]}, ["spec.kubeNodePortRanges[0]"]),
+    (
+        "FelixConfiguration",
+        {"externalNodesList": ["10.0.0.0/8", "10.0.0.1", "fd00::/8"]},
+        ["spec.externalNodesList[2]"],
+    ),
+    ("FelixConfiguration", {"deviceRouteSourceAddress": "fd00::1"}, ["spec.deviceRouteSourceAddress"]),
+    ("FelixConfiguration", {"routeTableRange": {"min": 1, "max": 250}}, []),
+    ("FelixConfiguration", {"routeTableRange": {"min": 0, "max": 251}}, ["spec.routeTableRange"]),
+    (
+        "FelixConfiguration",
+        {"routeTableRange": {"min": 1, "max": 2}, "routeTableRanges": [{"min": 1, "max": 70000}, {"min": 2, "max": 1}]},
+        ["spec.routeTableRange", "spec.routeTableRanges", "spec.routeTableRanges[1]"],
+    ),
+    ("FelixConfiguration", {"logDebugFilenameRegex": r"^[[:alpha:]]+\z", "bpfDataIfacePattern": "^eth"}, []),
+    ("FelixConfiguration", {"bpfDataIfacePattern": "(eth"}, ["spec.bpfDataIfacePattern"]),
+    ("FelixConfiguration", {"wireguardInterfaceName": "", "natOutgoingAddress": ""}, []),
     ("FelixConfiguration", {"interfacePrefix": "cali/x"}, ["spec.interfacePrefix"]),
     ("FelixConfiguration", {"mtuIfacePattern": "(eth"}, ["spec.mtuIfacePattern"]),
 ]
@@ -113,9 +338,43 @@ def named(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return body
 
 
+class TestStoredObjects:
+    """What only writers refuse is no reason to treat a stored object as absent."""
+
+    LENIENT: ClassVar = [
+        ("FelixConfiguration", {"reportingInterval": "1.5s"}),
+        ("FelixConfiguration", {"floatingIPs": "enabled"}),
+        ("FelixConfiguration", {"logPrefix": "a;b"}),
+        ("IPReservation", {"reservedCIDRs": ["10.65.0.1"]}),
+        ("BGPFilter", {"importV4": [{"action": "Accept", "source": "RemotePeers"}]}),
+    ]
+
+    @pytest.mark.parametrize(("kind", "fields"), LENIENT)
+    def test_are_read(self, kind: str, fields: dict[str, Any]) -> None:
+        assert places(document(kind, **fields)) != []
+        assert isinstance(from_store(key(kind), msgspec.json.encode(document(kind, **fields))), Resource)
+
+    def test_are_quarantined_for_what_readers_refuse_too(self) -> None:
+        body = document("BGPPeer", reachableBy="fd00::1")
+        assert isinstance(from_store(key("BGPPeer"), msgspec.json.encode(body)), Quarantined)
+
+
+def test_a_peer_needs_its_filters() -> None:
+    peer = from_user(document("BGPPeer", filters=["a", "b"]))
+    assert list(KINDS["BGPPeer"].needs(peer)) == [
+        Need(ResourceKey("BGPFilter", "", "a"), "spec.filters[0]"),
+        Need(ResourceKey("BGPFilter", "", "b"), "spec.filters[1]"),
+    ]
+
+
 class TestNames:
     def test_only_one_cluster_information(self) -> None:
         assert places(named("ClusterInformation", "other")) == ["metadata.name"]
+
+    @pytest.mark.parametrize("kind", ["KubeControllersConfiguration", "IPAMConfiguration"])
+    def test_only_default(self, kind: str) -> None:
+        assert places(named(kind, "default")) == []
+        assert places(named(kind, "other")) == ["metadata.name"]
 
     def test_the_built_in_profile_cannot_be_stored(self) -> None:
         assert places(named("Profile", "projectcalico-default-allow")) == ["metadata.name"]
@@ -128,7 +387,7 @@ class TestNames:
     def test_settings_of_all_nodes_stand_in_the_default_bgp_configuration(self) -> None:
         found = places(named("BGPConfiguration", "node.n1"))
         assert found == ["spec.asNumber", "spec.nodeToNodeMeshEnabled"]
-        with pytest.raises(InvalidResource, match="Cannot set asNumber on a non default BGP Configuration"):
+        with pytest.raises(InvalidResource, match="Cannot set ASNumber on a non default BGP Configuration"):
             from_user(named("BGPConfiguration", "node.n1"))
         assert places(named("BGPConfiguration", "node.n1", asNumber=None, nodeToNodeMeshEnabled=None)) == []
 

@@ -1,0 +1,35 @@
+"""IPReservation: addresses of pools that are given to nobody by themselves."""
+
+from __future__ import annotations
+
+from tortie.model.kind import NAME, Kind, column
+from tortie.model.resource import Resource
+from tortie.model.schema import Prefix, Spec
+
+
+class IPReservationSpec(Spec, frozen=True, kw_only=True):
+    """Addresses that automatic allocation leaves out. Those given already stay, and a workload may ask for one.
+
+    Source: api/pkg/apis/projectcalico/v3/ipreservation.go
+    """
+
+    reserved_cidrs: tuple[Prefix, ...] = ()
+    """The addresses, as prefixes with their length: 10.65.0.0/30, 10.65.0.21/32."""
+
+
+_SHOWN_CHARACTERS = 80
+
+
+def _cidrs(reservation: Resource[IPReservationSpec]) -> str:
+    text = ",".join(map(str, reservation.spec.reserved_cidrs))
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+
+
+KIND = Kind(
+    name="IPReservation",
+    plural="ipreservations",
+    aliases=("ipreservation", "reservation", "reservations"),
+    spec=IPReservationSpec,
+    columns=(NAME,),
+    wide=(NAME, column("CIDRS", _cidrs)),
+)
