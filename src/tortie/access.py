@@ -44,3 +44,4 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
 
     url: str = DEFAULT_URL
     credentials: Credentials = NO_CREDENTIALS
+    named_by: str = ""  # the file or variable that said so, for errors; empty: it is the default

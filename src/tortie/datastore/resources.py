@@ -15,22 +15,28 @@ from __future__ import annotations
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
+from tortie.datastore import cascade
 from tortie.datastore.api import Compare, Datastore, Delete, Item, Put
-from tortie.errors import AlreadyExists, Conflict, InvalidResource, NotFound, Problem, UsageError
+from tortie.datastore.conditions import Conditions
+from tortie.datastore.follow import Change, follow
+from tortie.datastore.repair import repaired
+from tortie.datastore.sentences import already_exists, does_not_exist, not_supported, overtaken, update_conflict
+from tortie.errors import InvalidResource, NotFound, Problem
 from tortie.model.decode import from_store, from_user
-from tortie.model.encode import new, stamped, to_store, with_spec
+from tortie.model.encode import new, with_spec
 from tortie.model.keys import from_path, kind_prefix, to_path
 from tortie.model.kinds import KINDS
 from tortie.model.kinds.clusterinformation import NAME_OF_ALL, ClusterInformationSpec, initialised
-from tortie.model.kinds.ippool import IPPoolSpec, pools_overlap
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 from tortie.model.schema import Spec
+from tortie.model.write import document_of
 
 S = TypeVar("S", bound=Spec)
 Stored = Resource[Any] | Quarantined
@@ -39,6 +45,7 @@ Stored = Resource[Any] | Quarantined
 ATTEMPTS = 20
 CLUSTER_TYPE = "tortie"
 CLUSTER_INFORMATION = ResourceKey("ClusterInformation", "", NAME_OF_ALL)
+KUBERNETES_POLICY = "knp.default."  # begins the names of policies that Calico makes of Kubernetes' own
 
 
 class ResourceList(NamedTuple):
@@ -48,20 +55,36 @@ class ResourceList(NamedTuple):
     revision: int
 
 
+class _Met(NamedTuple):
+    """An object was to be created, and is there already."""
+
+    item: Item
+    offered: Resource[Any]  # what would have been stored, but for the identity
+
+
 class Resources:
     """The verbs of a store's resources. All raise DatastoreError; `UsageError` is for what no state would allow."""
 
     def __init__(self, datastore: Datastore) -> None:
         self._datastore = datastore
+        self._conditions = Conditions(datastore)
 
     async def get(self, key: ResourceKey) -> Resource[Any]:
         """Raises `NotFound`, and `InvalidResource` for a stored object that breaks the rules of its kind."""
+        return _valid(await self.find(key))
+
+    async def find(self, key: ResourceKey) -> Stored:
+        """The object, also one that breaks the rules of its kind. Raises `NotFound`."""
         if built_in := _built_in(key):
             return built_in
         item = await self._datastore.get(to_path(key))
         if item is None:
-            raise _does_not_exist(key)
-        return _valid(_read(key, item))
+            raise does_not_exist(key)
+        return _read(key, item)
+
+    def follow(self, kind: str, namespace: str = "") -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """What becomes of the stored resources of a kind, from their present state on: see `follow.follow`."""
+        return follow(self._datastore, [kind_prefix(kind, namespace)])
 
     async def list(self, kind: str, namespace: str = "") -> ResourceList:
         """All resources of a kind, or those of one namespace."""
@@ -74,18 +97,12 @@ class Resources:
     async def create(self, resource: Resource[S]) -> Resource[S]:
         """Writes an object that must not exist, with a uid and a creation time if it has none; what was stored.
 
-        Raises `AlreadyExists`. Two pools that overlap are refused unless they are created in the same moment.
+        Raises `AlreadyExists`, `NotFound` for a tier that is missing, and `InvalidResource` for what else is wrong
+        with what is stored besides: a filter is missing, pools overlap.
         """
-        key = resource.key
-        if _built_in(key):
-            raise _already_exists(key)
-        _check_writable("Create", key)
-        if resource.revision:
-            reason = "field must not be set for a Create request"
-            raise InvalidResource(str(key), (Problem("metadata.resourceVersion", str(resource.revision), reason),))
-        if isinstance(resource.spec, IPPoolSpec):
-            _check_overlap(key, resource.spec, (await self.list(key.kind)).items)
-        return await self._create(resource)
+        if isinstance(created := await self._create(resource), _Met):
+            raise already_exists(resource.key)
+        return created
 
     async def update(self, resource: Resource[S]) -> Resource[S]:
         """Replaces labels, annotations and spec of an object that must exist; what was stored.
@@ -94,23 +111,35 @@ class Resources:
         there. Fields that the model does not know stay. Raises `NotFound`, and `InvalidResource` for a change that
         the kind does not allow.
         """
-
-        def rewrite(stored: Stored) -> Resource[S]:
-            if resource.revision not in (0, stored.revision):
-                raise _update_conflict(resource.key)
-            if isinstance(stored, Quarantined):  # nothing of it can be kept
-                return _with_identity(resource)
-            return from_user(resource.document, stored=stored, namespace=resource.key.namespace)
-
-        _check_writable("Update", resource.key)
-        return await self._rewrite(resource.key, rewrite)
+        return await self._update(resource, None)
 
     async def apply(self, resource: Resource[S]) -> Resource[S]:
         """Creates the object, or updates it if it exists."""
-        try:
-            return await self.create(replace(resource, revision=0))
-        except AlreadyExists:
-            return await self.update(resource)
+        _check_writable("Update", resource.key)
+        written = await self._create(replace(resource, revision=0))
+        if not isinstance(written, _Met):
+            return written
+        return _unchanged(written, resource.revision) or await self._update(resource, written.item)
+
+    async def preview(self, resource: Resource[S]) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
+        """What `apply` would do, without doing it: the document as it is stored and as it would be stored.
+
+        The first is None when nothing is stored, or nothing that can be read; the second has no uid for a new object.
+        Raises what `apply` would raise.
+        """
+        key = resource.key
+        _check_writable("Update", key)
+        item = await self._datastore.get(to_path(key))
+        if item is None:
+            written, _ = _rendered(replace(resource, revision=0))
+            await self._conditions.to_create(written)
+            return None, written.document
+        if resource.revision not in (0, item.revision):
+            raise update_conflict(key, resource.revision, item.revision)
+        stored = _read(key, item)
+        written, _ = _rendered(_rewritten(resource, stored))
+        await self._conditions.to_update(written)
+        return stored.document, written.document
 
     async def modify(self, key: ResourceKey, change: Callable[[Resource[Any]], Resource[S]]) -> Resource[S]:
         """Replaces an object by what `change` makes of it; `change` is called again when somebody was faster.
@@ -121,22 +150,33 @@ class Resources:
         return await self._rewrite(key, lambda stored: change(_valid(stored)))
 
     async def delete(self, key: ResourceKey, revision: int = 0) -> Stored:
-        """Removes an object, if `revision` is given only at that revision (`Conflict`). Raises `NotFound`.
+        """Removes an object, and what goes with it (see cascade); if `revision` is given only at that revision
+        (`Conflict`). Raises `NotFound`.
 
         Returns the object as it last was, with the revision of its deletion.
         """
         _check_writable("Delete", key)
+        if key.name in KINDS[key.kind].undeletable:
+            raise not_supported("Delete", key, f"Cannot delete {key.name} {key.kind.lower()}")
         path = to_path(key)
+        item = await self._datastore.get(path)
+        if item is None:
+            raise does_not_exist(key)
+        if revision not in (0, item.revision):
+            raise update_conflict(key, revision, item.revision)
+        stored = _read(key, item)
+        expected = await cascade.prepare(self._datastore, stored)
         for _ in range(ATTEMPTS):
-            item = await self._datastore.get(path)
-            if item is None:
-                raise _does_not_exist(key)
-            if revision not in (0, item.revision):
-                break
-            result = await self._datastore.txn([Compare(path, item.revision)], [Delete(path)])
+            result = await self._datastore.txn([Compare(path, expected)], [Delete(path)])
             if result.succeeded:
-                return replace(_read(key, item), revision=result.revision)
-        raise _update_conflict(key)
+                return replace(stored, revision=result.revision)
+            (found,) = result.found
+            if found is None:
+                raise does_not_exist(key)
+            if revision:
+                raise update_conflict(key, revision, found.revision)
+            stored, expected = _read(key, found), found.revision
+        raise overtaken(key, ATTEMPTS)
 
     async def ensure_initialised(self) -> None:
         """Writes what every tool of Calico expects in a store: ClusterInformation, ready unless it says otherwise."""
@@ -150,33 +190,88 @@ class Resources:
 
         guid = secrets.token_hex(16)
         kind, _, name = CLUSTER_INFORMATION
-        try:
-            await self._create(new(kind, name, completed(None), uid=str(uuid.uuid4()), creation_timestamp=_now()))
-        except AlreadyExists:
-            await self._rewrite(CLUSTER_INFORMATION, complete)
+        found = await self._put_new(new(kind, name, completed(None)))
+        if isinstance(found, _Met):
+            await self._rewrite(CLUSTER_INFORMATION, complete, found.item)
 
-    async def _create(self, resource: Resource[S]) -> Resource[S]:
-        path, value = to_path(resource.key), to_store(_with_identity(resource))
-        result = await self._datastore.txn([Compare(path, 0)], [Put(path, value)])
-        if not result.succeeded:
-            raise _already_exists(resource.key)
-        return _valid(from_store(resource.key, value, result.revision))
+    async def _create(self, resource: Resource[S]) -> Resource[S] | _Met:
+        """What was stored, or what is there already."""
+        key = resource.key
+        if _built_in(key):
+            raise already_exists(key)
+        _check_writable("Create", key)
+        if resource.revision:
+            reason = "field must not be set for a Create request"
+            raise InvalidResource(str(key), (Problem("metadata.resourceVersion", str(resource.revision), reason),))
+        return await self._put_new(resource)
 
-    async def _rewrite(self, key: ResourceKey, rewrite: Callable[[Stored], Resource[S]]) -> Resource[S]:
-        """Replaces the stored object by `rewrite(stored)`, against the object as it is when it is replaced."""
-        path = to_path(key)
+    async def _put_new(self, resource: Resource[S]) -> Resource[S] | _Met:
+        path, (written, value) = to_path(resource.key), _rendered(_with_identity(resource))
         for _ in range(ATTEMPTS):
-            item = await self._datastore.get(path)
-            if item is None:
-                raise _does_not_exist(key)
-            stored = _read(key, item)
-            value = to_store(rewrite(stored))
-            if isinstance(stored, Resource) and msgspec.json.decode(value) == stored.document:
-                return stored
-            result = await self._datastore.txn([Compare(path, item.revision)], [Put(path, value)])
+            try:
+                terms = await self._conditions.to_create(resource)
+            except (NotFound, InvalidResource):
+                if item := await self._datastore.get(path):  # then it is no creation, whatever else is wrong
+                    return _Met(item, written)
+                raise
+            result = await self._datastore.txn([Compare(path, 0), *terms.compares], [Put(path, value), *terms.writes])
             if result.succeeded:
-                return _valid(from_store(key, value, result.revision))
-        raise _update_conflict(key)
+                return replace(written, revision=result.revision)
+            if found := result.found[0]:
+                return _Met(found, written)
+            self._conditions.forget()
+        raise overtaken(resource.key, ATTEMPTS)
+
+    async def _update(self, resource: Resource[S], item: Item | None) -> Resource[S]:
+        _check_writable("Update", resource.key)
+        return await self._rewrite(resource.key, lambda stored: _rewritten(resource, stored), item, resource.revision)
+
+    async def _rewrite(
+        self,
+        key: ResourceKey,
+        rewrite: Callable[[Stored], Resource[S]],
+        item: Item | None = None,
+        revision: int = 0,
+    ) -> Resource[S]:
+        """Replaces the stored object by `rewrite(stored)`, against the object as it is when it is replaced.
+
+        `item` is the object if somebody has read it already; with `revision` it is replaced only at that one.
+        """
+        path = to_path(key)
+        item = item or await self._datastore.get(path)
+        for _ in range(ATTEMPTS):
+            if item is None:
+                raise does_not_exist(key)
+            if revision not in (0, item.revision):
+                raise update_conflict(key, revision, item.revision)
+            stored = _read(key, item)
+            written, value = _rendered(rewrite(stored))
+            if isinstance(stored, Resource) and written.document == stored.document:
+                return stored
+            terms = await self._conditions.to_update(written)
+            result = await self._datastore.txn(
+                [Compare(path, item.revision), *terms.compares], [Put(path, value), *terms.writes]
+            )
+            if result.succeeded:
+                return replace(written, revision=result.revision)
+            self._conditions.forget()
+            item = result.found[0]
+        raise overtaken(key, ATTEMPTS)
+
+
+def _unchanged(met: _Met, revision: int) -> Resource[Any] | None:
+    """The object, if it says what was offered: most of a file that is applied again, and half the work of an update."""
+    if revision not in (0, met.item.revision):
+        return None
+    try:
+        stored = msgspec.json.decode(met.item.value)
+        identity = {name: stored["metadata"][name] for name in ("uid", "creationTimestamp")}
+    except (msgspec.MsgspecError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    offered = met.offered.document
+    if stored != {**offered, "metadata": {**offered["metadata"], **identity}}:
+        return None
+    return _valid(_read(met.offered.key, met.item))
 
 
 def _read(key: ResourceKey, item: Item) -> Stored:
@@ -189,10 +284,28 @@ def _valid(stored: Stored) -> Resource[Any]:
     return stored
 
 
+def _rendered(resource: Resource[S]) -> tuple[Resource[S], bytes]:
+    """The resource as a writer stores it, and the value that says it."""
+    written = KINDS[resource.key.kind].on_write(resource)
+    document = document_of(written)
+    return replace(written, document=document), msgspec.json.encode(document)
+
+
+def _rewritten(resource: Resource[S], stored: Stored) -> Resource[S]:
+    """What an update makes of the stored object."""
+    if isinstance(stored, Quarantined):
+        return _with_identity(repaired(resource, stored))
+    return from_user(resource.document, stored=stored, namespace=resource.key.namespace)
+
+
 def _with_identity(resource: Resource[S]) -> Resource[S]:
     """Calico's tools cannot update an object without uid and creation time."""
-    uid = resource.metadata.uid or str(uuid.uuid4())
-    return stamped(resource, uid, resource.metadata.creation_timestamp or _now())
+    metadata = replace(
+        resource.metadata,
+        uid=resource.metadata.uid or str(uuid.uuid4()),
+        creation_timestamp=resource.metadata.creation_timestamp or _now(),
+    )
+    return replace(resource, metadata=metadata)
 
 
 def _now() -> str:
@@ -205,28 +318,8 @@ def _built_in(key: ResourceKey) -> Resource[Any] | None:
 
 def _check_writable(operation: str, key: ResourceKey) -> None:
     if KINDS[key.kind].read_only:
-        raise UsageError(f"operation {operation} is not supported on {key}")
+        raise not_supported(operation, key)
     if _built_in(key):
-        raise UsageError(f"operation {operation} is not supported on {key}: it is built in")
-
-
-def _check_overlap(key: ResourceKey, spec: IPPoolSpec, others: Iterable[Stored]) -> None:
-    problems = tuple(
-        Problem("spec.cidr", str(spec.cidr), f"{key} CIDR overlaps with {other.key} CIDR {other.spec.cidr}")
-        for other in others
-        if isinstance(other, Resource) and other.key != key and pools_overlap(spec, other.spec)
-    )
-    if problems:
-        raise InvalidResource(str(key), problems)
-
-
-def _already_exists(key: ResourceKey) -> AlreadyExists:
-    return AlreadyExists(f"resource already exists: {key} with error: <nil>")
-
-
-def _does_not_exist(key: ResourceKey) -> NotFound:
-    return NotFound(f"resource does not exist: {key} with error: <nil>")
-
-
-def _update_conflict(key: ResourceKey) -> Conflict:
-    return Conflict(f"update conflict: {key}")
+        raise not_supported(operation, key, "it is built in")
+    if key.kind == "NetworkPolicy" and key.name.startswith(KUBERNETES_POLICY):
+        raise not_supported(operation, key, "kubernetes network policies must be managed through the kubernetes API")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.datastore.backends import Wrapped
-from tortie.datastore.api import Compare, Datastore, Delete, Put, TxnResult
+from tortie.datastore import cascade
+from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Put, TxnResult
 from tortie.datastore.resources import Resources
 from tortie.errors import AlreadyExists, Conflict, InvalidResource, NotFound, UsageError
 from tortie.model.decode import from_user
@@ -104,6 +106,44 @@ class TestCreate:
             await resources.create(pool("c", "10.65.8.0/24"))
         await resources.create(pool("c", "10.66.0.0/16"))
 
+    async def test_of_pools_that_overlap_one_wins_also_in_the_same_moment(
+        self, store_pair: tuple[Datastore, Datastore]
+    ) -> None:
+        pools = [pool(f"p{n}", cidr) for n, cidr in enumerate(("10.65.0.0/16", "10.65.0.0/18", "10.65.0.0/20"))]
+        both = [Resources(store) for store in store_pair]
+        attempts = [both[n % 2].create(each) for n, each in enumerate(pools)]
+        outcomes = await asyncio.gather(*attempts, return_exceptions=True)
+        assert sum(isinstance(outcome, Resource) for outcome in outcomes) == 1
+        assert sum(isinstance(outcome, InvalidResource) for outcome in outcomes) == 2
+        assert len((await both[0].list("IPPool")).items) == 1
+
+    async def test_pools_that_do_not_overlap_all_win(self, store_pair: tuple[Datastore, Datastore]) -> None:
+        both = [Resources(store) for store in store_pair]
+        await asyncio.gather(*(both[n % 2].create(pool(f"p{n}", f"10.{n}.0.0/16")) for n in range(8)))
+        assert len((await both[0].list("IPPool")).items) == 8
+
+    @pytest.mark.parametrize(
+        ("block", "clashes"),
+        [
+            ("ipv4/block/10.65.3.0-24", True),
+            ("ipv4/block/10.65.3.0-26", False),
+            ("ipv4/block/10.66.0.0-24", False),
+            ("ipv4/block/10.0.0.0-8", True),
+            ("ipv4/block/nonsense", False),
+            ("ipv4/block/10.65.3.0-99", False),
+            ("ipv6/block/fd00::-120", False),
+        ],
+    )
+    async def test_blocks_of_another_size(
+        self, store: Datastore, resources: Resources, block: str, clashes: bool
+    ) -> None:
+        await store.txn([], [Put(f"/calico/ipam/v2/assignment/{block}", b"{}")])
+        if not clashes:
+            await resources.create(pool("a", "10.65.0.0/16"))
+            return
+        with pytest.raises(InvalidResource, match="existing allocations that use a different blockSize"):
+            await resources.create(pool("a", "10.65.0.0/16"))
+
     async def test_the_same_pool_again_exists(self, resources: Resources) -> None:
         await resources.create(pool("a", "10.65.0.0/16"))
         with pytest.raises(AlreadyExists):
@@ -126,7 +166,10 @@ class TestUpdate:
     async def test_of_a_revision(self, resources: Resources) -> None:
         first = await resources.create(node())
         second = await resources.update(replace(node("10.0.0.2/24"), revision=first.revision))
-        with pytest.raises(Conflict, match=r"^update conflict: Node\(node-a\)$"):
+        sentence = (
+            rf"^update conflict: Node\(node-a\) \(resourceVersion {first.revision} was given, {second.revision} is"
+        )
+        with pytest.raises(Conflict, match=sentence):
             await resources.update(replace(node("10.0.0.3/24"), revision=first.revision))
         assert await resources.get(NODE) == second
 
@@ -185,6 +228,30 @@ class TestUpdate:
         assert repaired == await resources.get(NODE)
         assert repaired.metadata.uid
 
+    async def test_a_repair_keeps_identity_and_unknown_fields(self, store: Datastore, resources: Resources) -> None:
+        created = await resources.create(node())
+        broken = await document(store, "/nodes/node-a")
+        broken["spec"] = {"bgp": {"ipv4Address": "none", "invented": 1}, "later": {"a": 1}}
+        broken["metadata"] |= {"invented": "x", "finalizers": 3}
+        await write(store, "/nodes/node-a", broken)
+        with pytest.raises(InvalidResource):
+            await resources.get(NODE)
+        repaired = await resources.update(node(labels={"rack": "r1"}))
+        assert repaired.metadata.uid == created.metadata.uid
+        assert repaired.metadata.creation_timestamp == created.metadata.creation_timestamp
+        after = await document(store, "/nodes/node-a")
+        assert after["spec"] == {
+            "bgp": {"ipv4Address": "172.18.203.126/24", "invented": 1},
+            "later": {"a": 1},
+        }
+        assert after["metadata"]["invented"] == "x"
+        assert repaired == await resources.get(NODE)
+
+    @pytest.mark.parametrize("junk", [b"", b"[]", b"null", b'{"metadata": 3, "spec": []}', b'{"spec": null}'])
+    async def test_a_repair_of_junk(self, store: Datastore, resources: Resources, junk: bytes) -> None:
+        await store.txn([], [Put(PREFIX + "/nodes/node-a", junk)])
+        assert await resources.update(node()) == await resources.get(NODE)
+
 
 class Overtaken(Wrapped):
     """A store where somebody else is faster, `times` times, at every update."""
@@ -231,7 +298,8 @@ class TestDelete:
     async def test_of_a_revision(self, resources: Resources) -> None:
         created = await resources.create(node())
         updated = await resources.update(node("10.0.0.2/24"))
-        with pytest.raises(Conflict, match=r"^update conflict: Node\(node-a\)$"):
+        sentence = rf"^update conflict: Node\(node-a\) \(resourceVersion {created.revision} was given"
+        with pytest.raises(Conflict, match=sentence):
             await resources.delete(NODE, created.revision)
         await resources.delete(NODE, updated.revision)
 
@@ -239,6 +307,124 @@ class TestDelete:
         await write(store, "/nodes/node-a", [])
         assert isinstance(await resources.delete(NODE), Quarantined)
         assert (await resources.list("Node")).items == []
+
+
+class TestNeeds:
+    """Objects that must exist when another is written."""
+
+    PEER = ResourceKey("BGPPeer", "", "tor")
+
+    def peer(self, *filters: str, address: str = "10.0.0.1") -> Resource[Any]:
+        return user("BGPPeer", "tor", {"peerIP": address, "asNumber": 64512, "filters": list(filters)})
+
+    async def test_all_that_are_missing_are_told(self, store: Datastore, resources: Resources) -> None:
+        await resources.create(user("BGPFilter", "b", {}))
+        with pytest.raises(InvalidResource) as caught:
+            await resources.create(self.peer("a", "b", "c"))
+        assert [tuple(problem)[:3] for problem in caught.value.problems] == [
+            ("spec.filters[0]", "a", "BGPFilter(s) not found"),
+            ("spec.filters[2]", "c", "BGPFilter(s) not found"),
+        ]
+        assert await store.get(f"{PREFIX}/bgppeers/tor") is None
+
+    async def test_what_is_there_is_enough(self, resources: Resources) -> None:
+        await resources.create(user("BGPFilter", "a", {}))
+        created = await resources.create(self.peer("a"))
+        assert created == await resources.get(self.PEER)
+
+    async def test_of_an_update(self, resources: Resources) -> None:
+        await resources.create(user("BGPFilter", "a", {}))
+        created = await resources.create(self.peer("a"))
+        with pytest.raises(InvalidResource, match=r"BGPFilter\(s\) not found"):
+            await resources.update(self.peer("a", "b"))
+        assert await resources.get(self.PEER) == created
+
+    async def test_what_goes_at_the_last_moment_is_missed(self, store: Datastore) -> None:
+        resources = Resources(store)
+        await resources.create(user("BGPFilter", "a", {}))
+        await resources.create(self.peer("a"))  # now the filter is remembered
+        await resources.delete(self.PEER)
+        await Resources(store).delete(ResourceKey("BGPFilter", "", "a"))
+        with pytest.raises(InvalidResource, match=r"BGPFilter\(s\) not found"):
+            await resources.create(self.peer("a"))
+
+    async def test_one_that_was_rewritten_is_still_there(self, store: Datastore) -> None:
+        resources = Resources(store)
+        await resources.create(user("BGPFilter", "a", {}))
+        await resources.create(self.peer("a"))
+        await Resources(store).update(user("BGPFilter", "a", {}, labels={"x": "y"}))
+        updated = await resources.update(self.peer("a", address="10.0.0.2"))
+        assert updated == await resources.get(self.PEER)
+
+
+class TestCascade:
+    """What goes with a deleted object."""
+
+    async def test_a_pool_is_disabled_first(
+        self, store: Datastore, resources: Resources, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(cascade, "POOL_PAUSE_S", 0.0)
+        created = await resources.create(pool("a", "10.65.0.0/16"))
+        batches = store.watch(PREFIX + "/ippools/", created.revision + 1)
+        async with contextlib.aclosing(batches):
+            await anext(batches)
+            await resources.delete(created.key)
+            events = [event async for event in first_events(batches, 2)]
+        disabled, gone = (event.value for event in events)
+        assert disabled is not None
+        assert msgspec.json.decode(disabled)["spec"]["disabled"] is True
+        assert gone is None
+
+    async def test_a_pool_of_a_version(self, resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(cascade, "POOL_PAUSE_S", 0.0)
+        created = await resources.create(pool("a", "10.65.0.0/16"))
+        with pytest.raises(Conflict):
+            await resources.delete(created.key, created.revision - 1)
+        assert not (await resources.get(created.key)).spec.disabled
+        await resources.delete(created.key, created.revision)
+        assert (await resources.list("IPPool")).items == []
+
+    async def test_what_belongs_to_a_node_goes_with_it(self, store: Datastore, resources: Resources) -> None:
+        endpoint = {"orchestrator": "x", "workload": "w", "endpoint": "e", "interfaceName": "cali1"}
+        for name in ("node-a", "node-b"):
+            await resources.create(user("Node", name, {}))
+            await resources.create(user("WorkloadEndpoint", "", endpoint | {"node": name}, namespace="prod"))
+            await resources.create(user("BGPPeer", f"peer-{name}", {"node": name, "peerIP": "10.0.0.1"}))
+            await resources.create(user("FelixConfiguration", f"node.{name}", {}))
+            await resources.create(user("BGPConfiguration", f"node.{name}", {}))
+            await write(store, f"/hostendpoints/{name}-eth0", {"spec": {"node": name, "interfaceName": "eth0"}})
+        await resources.create(user("BGPPeer", "everybody", {"peerIP": "10.0.0.9", "asNumber": 1}))
+        await write(store, "/workloadendpoints/prod/broken", {"spec": {"node": "node-a", "mac": 3}})
+        block = "/calico/ipam/v2/host/node-a/ipv4/block/10.65.0.0-26"
+        await store.txn([], [Put(block, b"{}")])
+        before = {item.key for item in (await store.list("/calico/")).items}
+        await resources.delete(NODE)
+        gone = before - {item.key for item in (await store.list("/calico/")).items}
+        assert sorted(path.removeprefix(PREFIX) for path in gone) == [
+            "/bgpconfigurations/node.node-a",
+            "/bgppeers/peer-node-a",
+            "/felixconfigurations/node.node-a",
+            "/hostendpoints/node-a-eth0",
+            "/nodes/node-a",
+            "/workloadendpoints/prod/broken",
+            "/workloadendpoints/prod/node--a-x-w-e",
+        ]
+
+    async def test_a_node_that_stays_keeps_its_own(self, resources: Resources) -> None:
+        created = await resources.create(node())
+        await resources.create(user("FelixConfiguration", "node.node-a", {}))
+        with pytest.raises(Conflict):
+            await resources.delete(NODE, created.revision + 100)
+        assert len((await resources.list("FelixConfiguration")).items) == 1
+
+
+async def first_events(batches: AsyncGenerator[Batch, None], count: int) -> AsyncIterator[Event]:
+    async for batch in batches:
+        for event in batch.events:
+            yield event
+            count -= 1
+        if not count:
+            return
 
 
 class TestList:
@@ -325,7 +511,9 @@ class TestInitialisation:
 
     async def test_by_all_at_once(self, store_pair: tuple[Datastore, Datastore]) -> None:
         await asyncio.gather(*(Resources(store).ensure_initialised() for store in store_pair * 4))
-        assert (await store_pair[0].list("")).revision == 2, "written once"
+        item = await store_pair[0].get(PREFIX + "/clusterinformations/default")
+        assert item is not None
+        assert item.revision == item.created, "written once"
 
     async def test_users_may_only_look(self, resources: Resources) -> None:
         await resources.ensure_initialised()

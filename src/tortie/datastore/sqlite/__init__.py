@@ -1,10 +1,11 @@
 """The embedded backend: one SQLite file that the processes of one machine share, without a server.
 
-backend.py   the five verbs as coroutines: worker thread, patience with locks, watches
-bell.py      wakes watchers of all processes after a commit (inotify), a slow poll behind it
-file.py      the connection: opened on demand, reopened after a failure; errors in words
-rows.py      the verbs as SQL: keys, log, leases, compaction
-schema.py    tables, format version, identity of the store
+backend.py     the five verbs as coroutines: worker thread, patience with locks, watches
+committer.py   writes that arrive together, committed together
+bell.py        wakes watchers of all processes after a commit (inotify), a slow poll behind it
+file.py        the connection: opened on demand, reopened after a failure; errors in words
+rows.py        the verbs as SQL: keys, log, leases, compaction
+schema.py      tables, format version, identity of the store
 """
 
 from tortie.datastore.sqlite.backend import SqliteDatastore

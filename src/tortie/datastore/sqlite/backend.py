@@ -5,12 +5,13 @@ Invariants:
   done here, on the loop, so a locked file stops neither the loop nor the other requests.
 * A request that meets a lock is tried again for `patience_s`, then it is `Unavailable`; nothing of it was
   done.
+* Writes that arrive together are committed together (see committer).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,14 +21,13 @@ from urllib.parse import quote
 from tortie.datastore.api import Batch, Compare, Delete, Item, Listing, Put, TxnResult
 from tortie.datastore.sqlite import rows
 from tortie.datastore.sqlite.bell import Bell
+from tortie.datastore.sqlite.committer import FIRST_PAUSE_S, LONGEST_PAUSE_S, Committer
 from tortie.datastore.sqlite.file import Locked, StoreFile, Work
 from tortie.errors import Unavailable
 
 T = TypeVar("T")
 
 PATIENCE_S = 5.0
-FIRST_PAUSE_S = 0.001
-LONGEST_PAUSE_S = 0.05
 
 
 class SqliteDatastore:
@@ -39,6 +39,7 @@ class SqliteDatastore:
         self._file = StoreFile(path, create=create)
         self._bell = Bell(path)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="datastore")
+        self._committer = Committer(self._file, self._thread, patience_s, self._is_locked)
         self._closed = False
 
     @property
@@ -75,31 +76,33 @@ class SqliteDatastore:
     async def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._committer.refuse(self._was_closed())
             self._bell.close()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
             self._thread.shutdown()
 
     async def _read(self, work: Work[T]) -> T:
-        return await self._run(partial(self._file.read, work))
-
-    async def _write(self, work: Work[T]) -> T:
-        return await self._run(partial(self._file.write, work))
-
-    async def _run(self, job: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
         pause_s = FIRST_PAUSE_S
-        while True:
-            if self._closed:
-                raise Unavailable(f"datastore {self._path} was closed by this program")
+        while not self._closed:
             try:
-                return await loop.run_in_executor(self._thread, job)
+                return await loop.run_in_executor(self._thread, partial(self._file.read, work))
             except Locked:
                 if loop.time() > give_up:
-                    break
+                    raise self._is_locked() from None
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        raise Unavailable(
+        raise self._was_closed()
+
+    async def _write(self, work: Work[T]) -> T:
+        return await self._committer.write(work)
+
+    def _was_closed(self) -> Unavailable:
+        return Unavailable(f"datastore {self._path} was closed by this program")
+
+    def _is_locked(self) -> Unavailable:
+        return Unavailable(
             f"datastore {self._path} has been locked by another process for {self._patience_s:g} s: "
             f"`fuser -v {self._path}` shows who has it open"
         )

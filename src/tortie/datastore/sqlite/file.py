@@ -18,7 +18,7 @@ import os
 import pwd
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import quote
@@ -61,6 +61,14 @@ class StoreFile:
 
     def write(self, work: Work[T]) -> T:
         """Runs `work` as one transaction, after ending the leases that are due, and wakes the watchers."""
+        (result,) = self.write_each([work])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def write_each(self, works: Sequence[Work[T]]) -> list[T | Exception]:
+        """Runs each work as a transaction of its own, all in one commit, after ending the leases that are due, and
+        wakes the watchers. What a work raises stands for its result: nothing of it was done, and the others were."""
         with self._failures_explained():
             db = self._connection()
             if not self._writable:
@@ -70,11 +78,11 @@ class StoreFile:
             with _transaction(db, "immediate"):
                 before = rows.current_revision(db)
                 rows.end_due_leases(db, rows.Instant.now())
-                result = work(db)
+                results = [_attempt(db, work) for work in works]
                 changed = rows.current_revision(db) != before
             if changed:
                 ring(self.path)
-            return result
+            return results
 
     def close(self) -> None:
         if self._db is not None:
@@ -195,6 +203,21 @@ def _transaction(db: sqlite3.Connection, kind: str) -> Iterator[None]:
         if db.in_transaction:  # some errors, a full disk among them, roll back by themselves
             db.execute("rollback")
         raise
+
+
+def _attempt(db: sqlite3.Connection, work: Work[T]) -> T | Exception:
+    """The result of a work, or what it raised; a fault of SQLite itself is raised, and ends the whole transaction."""
+    db.execute("savepoint work")
+    result: T | Exception
+    try:
+        result = work(db)
+    except sqlite3.Error:
+        raise
+    except Exception as error:  # whatever it is belongs to the caller of this one work
+        db.execute("rollback to work")
+        result = error
+    db.execute("release work")
+    return result
 
 
 def _user() -> str:
