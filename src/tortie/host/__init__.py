@@ -1,0 +1,6 @@
+"""What is done to and asked of a host as a whole, without its agent.
+
+checksystem    whether this host can do what tortie needs of it
+diagnostics    an archive for support: collectors, each on its own
+redaction      what must not be in that archive, taken out
+"""
