@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from tortie import __version__
 from tortie.errors import TortieError, UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 HELP = """Plain IP routing for containers, virtual machines and processes: Calico's data path without Kubernetes.
 
@@ -60,6 +65,75 @@ def _run_agent() -> None:
     raise SystemExit(run(loaded.settings, loaded.warnings))
 
 
+def _node() -> click.Command:
+    """`node`, whose words are of two programs: the host's own need no model, the others no collectors."""
+    from tortie.cli.calicoctl import Command
+    from tortie.cli.configuration import config_option
+    from tortie.cli.node import node
+
+    kernel_config = click.Option(
+        ["-f", "--kernel-config"],
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="Configuration of the kernel; default: where distributions put it.",
+    )
+    log_directory = click.Option(
+        ["--log-dir"],
+        type=click.Path(path_type=Path),
+        default=Path("/var/log/calico"),
+        metavar="DIR",
+        help="Log files to take along; default /var/log/calico.",
+    )
+    for name, callback, options in (
+        ("checksystem", _check_system, [kernel_config]),
+        ("diags", _diagnose, [log_directory]),
+    ):
+        node.add_command(config_option(Command(name, callback=callback, params=[*options], help=callback.__doc__)))
+    return node
+
+
+def _check_system(kernel_config: Path | None) -> None:
+    """Say whether this host can do what tortie needs.
+
+    \b
+    tortie node checksystem
+
+    Each line ends in OK, FAIL (tortie cannot do without it) or SKIP (only what the line names goes missing). Exit code
+    1 when something fails. Needs root.
+    """
+    from tortie.host import checksystem
+
+    _need_root()
+    raise SystemExit(checksystem.main(kernel_config))
+
+
+def _diagnose(log_dir: Path) -> None:
+    """Gather what support needs to know of this host in one archive, without secrets.
+
+    \b
+    tortie node diags
+
+    Works with a dead agent, datastore or BIRD too: the archive says what could not be had, and why. Needs root.
+    """
+    from tortie.cli.configuration import chosen_file, settings
+    from tortie.host import diagnostics
+
+    _need_root()
+    click.echo("Collecting diagnostics")
+    try:
+        current = settings()
+    except UsageError as error:
+        click.echo(f"Warning: {error}: looking in the usual places", err=True)
+        current = None
+    click.echo(f"Diags saved to {diagnostics.collect(current, diagnostics.places_of(chosen_file(), log_dir))}")
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        click.echo("Need super user privileges: Operation not permitted")
+        raise SystemExit(1)
+
+
 # In the order of `--help`.
 SECTIONS: dict[str, dict[str, Program]] = {
     "Resources": {
@@ -67,14 +141,25 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "create": Program(_at("tortie.cli.write", "create"), "Create resources."),
         "replace": Program(_at("tortie.cli.write", "replace"), "Update resources."),
         "delete": Program(_at("tortie.cli.delete", "delete"), "Delete resources."),
+        "patch": Program(_at("tortie.cli.patch", "patch"), "Change fields of a resource."),
+        "label": Program(_at("tortie.cli.label", "label"), "Set or remove a label of a resource."),
+        "validate": Program(_at("tortie.cli.write", "validate"), "Say whether files are right; change nothing."),
+        "version": Program(_at("tortie.cli.version", "version"), "Show the version of Calico, ours and the cluster's."),
         "get": Program(_at("tortie.cli.get", "get"), "Show resources."),
+        "diff": Program(_at("tortie.cli.diff", "diff"), "Show what apply would change."),
+        "edit": Program(_at("tortie.cli.edit", "edit"), "Change a resource in your editor."),
+        "explain-kind": Program(_at("tortie.cli.explain_kind", "explain_kind"), "Say what a kind or a field means."),
+        "api-resources": Program(_at("tortie.cli.api_resources", "api_resources"), "Show the kinds of resources."),
     },
     "This host": {
         "attach": Program(_at("tortie.cli.attach", "attach"), "Connect a workload."),
         "detach": Program(_at("tortie.cli.attach", "detach"), "Disconnect a workload."),
         "status": Program(_at("tortie.cli.status", "status"), "Say whether this host does what it should."),
-        "node": Program(_at("tortie.cli.node", "node"), "Make this host a node; show its BGP sessions."),
+        "node": Program(_node, "Make this host a node; show its BGP sessions; check and diagnose it."),
         "agent": Program(_agent, "Run the agent."),
+    },
+    "This command": {
+        "completion": Program(_at("tortie.cli.completion", "completion"), "Print the completion of a shell."),
     },
     "Trying things out": {
         "lab": Program(_at("tortie.lab.command", "lab"), "Hosts, workloads and routers in network namespaces."),
@@ -114,6 +199,17 @@ class Programs(click.Group):
             raise click.UsageError(f'unknown command "{word}" for "tortie"{hint}', ctx)
         return super().resolve_command(ctx, args)
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        # Not click's own way: that loads every program for the sake of its summary.
+        from click.shell_completion import CompletionItem
+
+        words = [
+            CompletionItem(word, help=program.summary)
+            for word, program in PROGRAMS.items()
+            if word.startswith(incomplete)
+        ]
+        return words + click.Command.shell_complete(self, ctx, incomplete)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, programs in SECTIONS.items():
             with formatter.section(title):
@@ -128,9 +224,11 @@ class Programs(click.Group):
 
 def command() -> click.Command:
     """The command `tortie`."""
+    from tortie.cli.calicoctl import global_options
     from tortie.cli.configuration import config_option
 
-    group = Programs("tortie", help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+    settings = {"help_option_names": ["-h", "--help"]}
+    group = Programs("tortie", params=[*global_options()], help=HELP, context_settings=settings)
     return click.version_option(__version__, message="tortie %(version)s")(config_option(group))
 
 

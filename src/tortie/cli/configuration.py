@@ -26,8 +26,14 @@ config_option = click.option(
     metavar="FILE",
     callback=_remember,
     expose_value=False,
-    help="Configuration of this host; default /etc/tortie/tortie.toml.",
+    help="Configuration of this host, or one of calicoctl's, and no other; default /etc/tortie/tortie.toml.",
 )
+
+
+def chosen_file() -> Path | None:
+    """The file that `--config` names, if there is one."""
+    chosen: Path | None = click.get_current_context().meta.get(_META)
+    return chosen
 
 
 def settings() -> Bootstrap:
@@ -43,4 +49,4 @@ def load() -> Loaded:
     # Only here: `--help` needs no settings, and loading what describes them takes longer than all the rest.
     from tortie import bootstrap
 
-    return bootstrap.load(click.get_current_context().meta.get(_META))
+    return bootstrap.load(chosen_file())

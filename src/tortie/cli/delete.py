@@ -7,22 +7,27 @@ from collections.abc import Sequence
 
 import click
 
-from tortie.cli import calicoctl
+from tortie.access import Access
+from tortie.cli import bulk, calicoctl
+from tortie.cli.bulk import Worked
 from tortie.cli.calicoctl import Failure
+from tortie.cli.cluster_version import check_version
+from tortie.cli.complete import complete_subject
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.namespaces import Namespaces
-from tortie.cli.outcome import Outcome, of_delete
+from tortie.cli.outcome import of_delete
 from tortie.cli.store import opened
-from tortie.cli.subjects import Subject, in_files, named
+from tortie.cli.subjects import Subject, named, of_document
 from tortie.cli.wording import sentence
-from tortie.errors import NotFound, TortieError
+from tortie.errors import InvalidResource, NotFound, UsageError
 from tortie.model.kinds import kind_named
 
 
 @click.command(cls=calicoctl.Command)
-@click.argument("kind", required=False)
-@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.argument("kind", required=False, shell_complete=complete_subject)
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=complete_subject)
 @file_options
 @click.option("-s", "--skip-not-exists", is_flag=True, help="What does not exist is no error.")
 @calicoctl.namespace_option
@@ -38,25 +43,41 @@ def delete(kind: str | None, names: Sequence[str], files: Files, skip_not_exists
     An object of a file with metadata.resourceVersion is deleted only at that version.
     """
     namespaces = Namespaces(namespace or "")
+    kinds: set[str]
     if files.filename is not None:
-        subjects = in_files(files, namespaces)
+        given = files.documents()
+        kinds = {document.kind.name for document in given}
+        subjects, errors = _in_files(given, namespaces)
     elif kind is not None and names:
-        subjects = named(kind_named(kind), names, namespaces)
+        subjects, errors = named(kind_named(kind), names, namespaces), []
+        kinds = {subject.key.kind for subject in subjects}
     else:
         raise Failure("name what to delete: KIND NAME..., or files with -f")
-    calicoctl.report(asyncio.run(_delete(settings().datastore, subjects, skip_not_exists)))
+    done, failures = asyncio.run(_delete(settings().access, subjects, skip_not_exists))
+    calicoctl.report(of_delete(kinds, done, [*errors, *map(sentence, failures)]))
 
 
-async def _delete(url: str, subjects: Sequence[Subject], skip_not_exists: bool) -> Outcome:
+def _in_files(given: Sequence[Document], namespaces: Namespaces) -> tuple[list[Subject], list[str]]:
+    """The objects of documents, and why some name none."""
+    subjects: list[Subject] = []
     errors: list[str] = []
-    async with opened(url) as resources:
-        for subject in subjects:
+    for document in given:
+        try:
+            subjects.append(of_document(document, namespaces))
+        except (UsageError, InvalidResource) as error:
+            errors.append(f"{sentence(error)} (in {document.place})")
+    return subjects, errors
+
+
+async def _delete(access: Access, subjects: Sequence[Subject], skip_not_exists: bool) -> Worked:
+    async with opened(access) as resources:
+        await check_version(resources)
+
+        async def delete_one(subject: Subject) -> None:
             try:
                 await resources.delete(subject.key, subject.revision)
-            except NotFound as error:
+            except NotFound:
                 if not skip_not_exists:
-                    errors.append(sentence(error))
-            except TortieError as error:
-                errors.append(sentence(error))
-    kinds = {subject.key.kind for subject in subjects}
-    return of_delete(kinds, len(subjects) - len(errors), errors)
+                    raise
+
+        return await bulk.each(subjects, delete_one, f"Deleting from {access.url}")

@@ -39,20 +39,23 @@ class Document(NamedTuple):
 
     kind: Kind[Any]
     value: Mapping[str, Any]
-    place: str  # for errors: "pools.yaml, document 2, item 1"
+    place: str  # for errors: "pools.yaml, document 2, line 7, item 1"
 
 
-def read(source: str, *, recursive: bool = False) -> list[Document]:
-    """The documents of `source` in order; raises UsageError, and `NothingGiven` when there are none."""
-    if source != STDIN and Path(source).is_dir():
-        files = [str(file) for file in _files(Path(source), recursive)]
-        place = f"directory {source}"
-    else:
-        files = [source]
-        place = f"file {source}"
-    documents = [document for file in files for document in _in_file(file)]
+def read(source: str, *, recursive: bool = False, skip_empty: bool = False) -> list[Document]:
+    """The documents of `source` in order; raises UsageError, and `NothingGiven` when there are none.
+
+    Without `skip_empty` each file must hold one.
+    """
+    is_directory = source != STDIN and Path(source).is_dir()
+    documents: list[Document] = []
+    for file in map(str, _files(Path(source), recursive)) if is_directory else [source]:
+        found = list(_in_file(file))
+        if not found and not skip_empty:
+            raise NothingGiven(f"no resources specified in file {file}")
+        documents += found
     if not documents:
-        raise NothingGiven(f"no resources specified in {place}")
+        raise NothingGiven(f"no resources specified in {'directory' if is_directory else 'file'} {source}")
     return documents
 
 
@@ -78,7 +81,7 @@ def _in_file(file: str) -> Iterator[Document]:
         raise _failed(f"{name}: {error}") from error
     for document in found:
         if document.value is not None:
-            place = f"{name}, document {document.number}" if len(found) > 1 else name
+            place = f"{name}, document {document.number}, line {document.line}" if len(found) > 1 else name
             yield from _objects(document.value, place)
 
 

@@ -25,7 +25,7 @@ class Files(NamedTuple):
         if self.filename is None:
             raise Failure('required flag(s) "filename" not set')
         try:
-            return documents.read(self.filename, recursive=self.recursive)
+            return documents.read(self.filename, recursive=self.recursive, skip_empty=self.skip_empty)
         except NothingGiven:
             if not self.skip_empty:
                 raise

@@ -1,30 +1,28 @@
-"""Holds a user's documents against the rules of their kinds, all of them before the first is written."""
+"""Holds a user's documents against the rules of their kinds, all of them before the first is written.
+
+As for calicoctl, a document that cannot be read (a field is unknown, or a value of another type than its field) keeps
+all from being written; one that can be read and breaks a rule is left out, and the others are written.
+"""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
 from tortie.cli.documents import Document
 from tortie.cli.namespaces import Namespaces
-from tortie.cli.wording import is_unknown_field, one_problem, sentence
-from tortie.errors import InvalidResource, UsageError
+from tortie.cli.wording import cut, is_unknown_field, one_problem, sentence
+from tortie.errors import InvalidResource, Sort, UsageError
 from tortie.model.decode import from_user, identify
 from tortie.model.resource import Resource, ResourceKey
 
 # What an update may find of an object: the stored one, or None.
 Find = Callable[[ResourceKey], Awaitable[Resource[Any] | None]]
 
-# The value is of another JSON type than its field: for calicoctl the document cannot even be read.
-_WRONG_TYPE = re.compile("must be (text|true or false|a whole number|a number|a list|an object)")
-
 
 class Judged(NamedTuple):
-    """The resources of the documents, unless something is wrong: then nothing may be written.
-
-    `unreadable` are whole sentences, `wrong` the errors of single objects.
-    """
+    """The resources of the documents that are right. `unreadable` are whole sentences, and nothing may be written if
+    there are any; `wrong` are the errors of single objects."""
 
     resources: list[Resource[Any]]
     unreadable: list[str]
@@ -49,10 +47,7 @@ async def judge(documents: Sequence[Document], namespaces: Namespaces, find: Fin
             judged.resources.append(resource)
             first = places.setdefault(resource.key, document.place)
             if first != document.place:
-                judged.unreadable.append(
-                    f"failed to execute command: {resource.key} stands twice, in {first} and in {document.place}: "
-                    "metadata.name must be unique"
-                )
+                judged.warnings.append(f"{resource.key} stands twice, in {first} and in {document.place}")
     return judged
 
 
@@ -71,8 +66,8 @@ async def _read(document: Document, namespace: str, find: Find | None, warnings:
 
 
 def _sort(error: InvalidResource, document: Document, judged: Judged) -> None:
-    place = f" (in {document.place}: {error.subject})"
-    if not any(is_unknown_field(problem) or _WRONG_TYPE.match(problem.reason) for problem in error.problems):
+    place = f" (in {document.place}: {cut(error.subject)})"
+    if all(problem.sort is Sort.RULE for problem in error.problems):
         judged.wrong.append(sentence(error) + place)
         return
     for problem in error.problems:

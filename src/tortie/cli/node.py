@@ -39,7 +39,7 @@ def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | Non
     from tortie.cli.node_init import initialise, parse_wanted
 
     current = settings()
-    written = initialise(current.datastore, name or current.node, parse_wanted(ip, ip6, as_number))
+    written = initialise(current.access, name or current.node, parse_wanted(ip, ip6, as_number))
     click.echo(written.done)
     for warning in written.warnings:
         click.echo(f"Warning: {warning}", err=True)

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
 
+from tortie.access import Access
 from tortie.cli.host_addresses import Held, HostError, default_source, held_addresses
 from tortie.cli.store import opened
 from tortie.datastore.resources import Resources
@@ -66,15 +67,15 @@ def _parse(option: str, text: str, family: type[Family], example: str) -> Family
     return parsed if "/" in text else family(_completed(parsed.ip, held_addresses()))
 
 
-def initialise(url: str, name: str, wanted: Wanted) -> Written:
+def initialise(access: Access, name: str, wanted: Wanted) -> Written:
     """Writes the Node."""
-    return asyncio.run(_initialise(url, name, wanted))
+    return asyncio.run(_initialise(access, name, wanted))
 
 
-async def _initialise(url: str, name: str, wanted: Wanted) -> Written:
+async def _initialise(access: Access, name: str, wanted: Wanted) -> Written:
     key = ResourceKey("Node", "", name)
     held = held_addresses()
-    async with opened(url, create=True) as resources:
+    async with opened(access, create=True) as resources:
         await resources.ensure_initialised()
         before = await _find(resources, key)
         bgp = _merged(before.spec.bgp if before else None, wanted, held)

@@ -16,6 +16,7 @@ class Verb(NamedTuple):
 CREATE = Verb("create", "created")
 APPLY = Verb("apply", "applied")
 REPLACE = Verb("replace", "replaced")
+VALIDATE = Verb("validate", "validated")
 
 
 class Outcome(NamedTuple):
@@ -27,7 +28,8 @@ class Outcome(NamedTuple):
 
 def of_write(verb: Verb, kinds: Collection[str], total: int, done: int, errors: Sequence[str]) -> Outcome:
     """The outcome of a command that was to write `total` objects of these kinds, and wrote `done`."""
-    listed = f"[{' '.join(errors)}]"
+    # `replace` shows one error bare. calicoctl shows no more than one, and counts what failed as replaced.
+    listed = errors[0] if verb is REPLACE and len(errors) == 1 else f"[{' '.join(errors)}]"
     if done == total:
         return Outcome(f"Successfully {verb.past} {total} {_quoted(kinds)}resource(s)", "")
     if total == 1:

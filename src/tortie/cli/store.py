@@ -2,18 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+from tortie.access import Access
 from tortie.datastore import open_datastore
 from tortie.datastore.resources import Resources
+from tortie.errors import DatastoreError, FormatTooNew, Unavailable, UsageError
+from tortie.model.keys import from_path, kind_prefix
+from tortie.model.kind import Kind
+
+T = TypeVar("T")
+
+# What is wrong with the store itself, and not with an object: then it matters why it is this store.
+_OF_THE_STORE = (DatastoreError, Unavailable, FormatTooNew)
 
 
 @asynccontextmanager
-async def opened(url: str, *, create: bool = False) -> AsyncIterator[Resources]:
-    """The resources of the store at `url`; with `create` a store that is kept in a file is made if it is missing."""
-    datastore = open_datastore(url, create=create)
+async def opened(access: Access, *, create: bool = False) -> AsyncIterator[Resources]:
+    """The resources of the store; with `create` a store that is kept in a file is made if it is missing.
+
+    An error of the store itself says what named the store.
+    """
+    try:
+        datastore = open_datastore(access.url, create=create, credentials=access.credentials)
+    except UsageError as error:
+        raise UsageError(f"{error} {_origin(access)}") from error
     try:
         yield Resources(datastore)
+    except DatastoreError as error:
+        if type(error) not in _OF_THE_STORE:
+            raise
+        raise type(error)(f"{error} {_origin(access)}") from error
     finally:
         await datastore.close()
+
+
+async def names_of(access: Access, kind: Kind[Any], namespace: str, beginning: str) -> list[str]:
+    """The names of a kind's objects that begin like this, without reading the objects; of all namespaces if empty."""
+    datastore = open_datastore(access.url, credentials=access.credentials)
+    try:
+        every_namespace = kind.namespaced and not namespace
+        prefix = kind_prefix(kind.name, namespace) + ("" if every_namespace else beginning)
+        keys = [from_path(item.key) for item in (await datastore.list(prefix)).items]
+    finally:
+        await datastore.close()
+    stored = {key.name for key in keys if key is not None}
+    built_in = {resource.key.name for resource in kind.built_in}
+    return sorted(name for name in stored | built_in if name.startswith(beginning))
+
+
+def answered(work: Coroutine[Any, Any, T]) -> T:
+    """What the work returns, which may be large.
+
+    `asyncio.run` gives SIGINT back its handler, and Python tries to make a name of the one it replaces, with the
+    whole result of the work in its text: two seconds for a hundred thousand objects (CPython 3.11, signal.py).
+    """
+    results: list[T] = []
+
+    async def keep() -> None:
+        results.append(await work)
+
+    asyncio.run(keep())
+    return results[0]
+
+
+def _origin(access: Access) -> str:
+    return f"(named by {access.named_by})" if access.named_by else "(the default: nothing names another datastore)"

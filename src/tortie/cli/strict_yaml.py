@@ -24,13 +24,20 @@ MAX_DEPTH = 100
 # Every alias repeats the values below its anchor; nine levels of nine are enough to fill a host's memory.
 MAX_REPEATED_VALUES = 100_000
 
-_NULL = re.compile(r"~|null|Null|NULL|")
-_BOOLEAN = re.compile(r"(true|True|TRUE)|false|False|FALSE")
+# A hundred thousand endpoints are 2.5 million lines, and more than this fills a host's memory with small values.
+MAX_LINES_AND_ITEMS = 5_000_000
+
+_WORDS: dict[str, bool | None] = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
 # Of at most 20 digits, as 2**64 has; without a leading zero, which is octal in YAML 1.1 and decimal in YAML 1.2.
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,19})")
 _HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,16}")
 # With a dot, and a sign in the exponent: YAML 1.1 takes 1e5 for text.
 _FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
+_NUMERIC = set("0123456789+-.")  # what a number begins with
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "!")
@@ -45,10 +52,13 @@ class Document(NamedTuple):
 
     number: int  # counts from 1, empty documents too
     value: Any  # None when empty
+    line: int = 1  # where the value begins
 
 
 def read(text: str) -> list[Document]:
     """The documents of a text; raises `Malformed` with document number, line and column."""
+    if text.count("\n") + text.count(",") > MAX_LINES_AND_ITEMS:
+        raise Malformed(f"holds more than {MAX_LINES_AND_ITEMS} lines and items: divide it")
     if text.lstrip()[:1] in ("{", "["):
         # JSON may be indented with tabs, write 1e5, and escape beyond what libyaml knows. Its faults are left to the
         # YAML reader, which knows where they are.
@@ -62,10 +72,10 @@ def read(text: str) -> list[Document]:
 
 def plain_meaning(word: str) -> Any:
     """What a word without quotes means: None, a boolean, a number, or the word itself."""
-    if _NULL.fullmatch(word):
-        return None
-    if found := _BOOLEAN.fullmatch(word):
-        return found[1] is not None
+    if word in _WORDS:
+        return _WORDS[word]
+    if word[0] not in _NUMERIC:
+        return word
     if _DECIMAL.fullmatch(word):
         return int(word)
     if _HEXADECIMAL.fullmatch(word):
@@ -119,41 +129,48 @@ class _Reader:
         self._repeated = 0
         self._open: list[_Open] = []
         self._root: Any = None
+        self._line = 1
 
     def documents(self) -> Iterator[Document]:
+        parser = yaml.CSafeLoader(self._text)
         try:
-            for event in yaml.parse(self._text, Loader=yaml.CSafeLoader):
-                match event:
-                    case yaml.DocumentStartEvent():
-                        self._number += 1
-                        self._anchors.clear()
-                        self._root = None
-                    case yaml.DocumentEndEvent():
-                        yield Document(self._number, self._root)
-                    case yaml.NodeEvent():
-                        self._node(event)
-                    case yaml.CollectionEndEvent():
-                        self._close(event)
+            # `yaml.parse` asks for each event twice, and a class pattern costs more than a comparison of types.
+            while (event := parser.get_event()) is not None:
+                if isinstance(event, yaml.NodeEvent):
+                    self._node(event)
+                elif isinstance(event, yaml.CollectionEndEvent):
+                    self._close(event)
+                elif isinstance(event, yaml.DocumentStartEvent):
+                    self._number += 1
+                    self._anchors.clear()
+                    self._root = None
+                elif isinstance(event, yaml.DocumentEndEvent):
+                    yield Document(self._number, self._root, self._line)
         except yaml.MarkedYAMLError as error:
             # The document that the fault is in may not have begun yet.
             raise self._malformed(error.problem_mark, error.problem or str(error)) from None
         except yaml.YAMLError as error:
             raise Malformed(str(error)) from None
+        finally:
+            parser.dispose()
 
     def _node(self, event: yaml.NodeEvent) -> None:
-        if self._open and isinstance(self._open[-1].value, dict) and self._open[-1].name is None:
-            self._field_name(self._open[-1], event)
-            return
-        match event:
-            case yaml.AliasEvent():
-                self._add(*self._anchored(event), event)
-            case yaml.ScalarEvent():
-                value = self._scalar(event)
-                if event.anchor:
-                    self._anchors[event.anchor] = _Anchored(value, 1)
-                self._add(value, 1, event)
-            case yaml.CollectionStartEvent():
-                self._begin(event)
+        within = self._open[-1] if self._open else None
+        if within is None:
+            mark: _Mark = event.start_mark  # type: ignore[assignment]  # a parser of text gives one to each event
+            self._line = mark.line + 1
+        if within is not None and within.name is None and isinstance(within.value, dict):
+            self._field_name(within, event)
+        elif isinstance(event, yaml.ScalarEvent):
+            value = self._scalar(event)
+            if event.anchor:
+                self._anchors[event.anchor] = _Anchored(value, 1)
+            self._add(value, 1, event)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            self._begin(event)
+        else:
+            assert isinstance(event, yaml.AliasEvent)
+            self._add(*self._anchored(event), event)
 
     def _field_name(self, within: _Open, event: yaml.NodeEvent) -> None:
         if not isinstance(event, yaml.ScalarEvent):

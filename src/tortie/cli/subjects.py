@@ -35,10 +35,11 @@ def named(kind: Kind[Any], names: Sequence[str], namespaces: Namespaces) -> list
 
 def in_files(files: Files, namespaces: Namespaces) -> list[Subject]:
     """The objects that files name; raises UsageError and InvalidResource."""
-    return [_subject(document, namespaces) for document in files.documents()]
+    return [of_document(document, namespaces) for document in files.documents()]
 
 
-def _subject(document: Document, namespaces: Namespaces) -> Subject:
+def of_document(document: Document, namespaces: Namespaces) -> Subject:
+    """The object that a document of a file names; raises UsageError and InvalidResource."""
     key = identify(document.value, namespaces.of_document(document.kind, document.value))
     metadata = document.value.get("metadata")
     version = metadata.get("resourceVersion") if isinstance(metadata, Mapping) else None

@@ -9,8 +9,17 @@ Row = Sequence[str]
 
 def padded(rows: Sequence[Row]) -> str:
     """As `calicoctl get` prints it: each cell is followed by blanks, three at least, and the table by an empty line."""
-    widths = [max(5, width + 3) for width in _widths(rows)]
-    return "".join("".join(_cells(row, widths)) + "\n" for row in rows) + "\n"
+    return padded_lines(rows, padded_widths(rows)) + "\n"
+
+
+def padded_widths(rows: Sequence[Row]) -> list[int]:
+    """How wide the columns of such a table are."""
+    return [max(5, width + 3) for width in _widths(rows)]
+
+
+def padded_lines(rows: Iterable[Row], widths: Sequence[int]) -> str:
+    """Lines of such a table."""
+    return "".join("".join(_cells(row, widths)) + "\n" for row in rows)
 
 
 def bordered(rows: Sequence[Row]) -> str:

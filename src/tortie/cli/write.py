@@ -1,29 +1,33 @@
-"""`tortie apply`, `create` and `replace`: a user's documents into the datastore, as calicoctl does it.
+"""`tortie apply`, `create`, `replace` and `validate`: a user's documents into the datastore, as calicoctl does it.
 
-One thing is stricter: what can be known to be wrong before the first write keeps all of it from being written.
+All files are read before the store is touched, and a document that cannot be read keeps all from being written. An
+object that breaks a rule is left out, the others are written.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import gc
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
 
-from tortie.cli import calicoctl
+from tortie.access import Access
+from tortie.cli import bulk, calicoctl
 from tortie.cli.calicoctl import Failure
+from tortie.cli.cluster_version import check_version
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.judge import Judged, judge
 from tortie.cli.namespaces import Namespaces
-from tortie.cli.outcome import APPLY, CREATE, REPLACE, Outcome, Verb, of_write
+from tortie.cli.outcome import APPLY, CREATE, REPLACE, VALIDATE, Outcome, Verb, of_write
 from tortie.cli.store import opened
 from tortie.cli.wording import sentence
 from tortie.datastore.resources import Resources
-from tortie.errors import AlreadyExists, DatastoreError, InvalidResource, NotFound, TortieError, Unavailable
+from tortie.errors import AlreadyExists, DatastoreError, InvalidResource, NotFound
 from tortie.model.resource import Resource, ResourceKey
 
 Write = Callable[[Resources, Resource[Any]], Awaitable[object]]
@@ -41,7 +45,7 @@ def apply(files: Files, namespace: str | None) -> None:
     tortie apply -f cluster/ -R                          all files of a directory tree
     tortie get ippools -o yaml | sed ... | tortie apply -f -
 
-    A file holds one object, several divided by ---, or a list. Nothing is written unless all of it is right.
+    A file holds one object, several divided by ---, or a list. Nothing is written unless all files can be read.
     """
     _run(APPLY, Resources.apply, files, namespace)
 
@@ -84,15 +88,46 @@ def replace(files: Files, namespace: str | None) -> None:
     _run(REPLACE, Resources.update, files, namespace)
 
 
-def _run(verb: Verb, write: Write, files: Files, namespace: str | None) -> None:
+@click.command(cls=calicoctl.Command)
+@file_options
+@calicoctl.namespace_option
+@config_option
+def validate(files: Files, namespace: str | None) -> None:
+    """Say whether files are right; neither asks nor changes the datastore.
+
+    \b
+    tortie validate -f pool.yaml
+
+    What contradicts stored objects does not show here: two pools that overlap, a tier that is missing.
+    """
     given = files.documents()
-    url = settings().datastore
-    calicoctl.report(asyncio.run(_write(url, verb, write, given, Namespaces(namespace or ""))))
+    judged = asyncio.run(judge(given, Namespaces(namespace or ""), None))
+    _stop_if_unreadable(judged)
+    calicoctl.report(of_write(VALIDATE, _kinds(given), len(given), len(judged.resources), judged.wrong))
 
 
-async def _write(url: str, verb: Verb, write: Write, given: Sequence[Document], namespaces: Namespaces) -> Outcome:
-    kinds = {document.kind.name for document in given}
-    async with opened(url, create=verb is not REPLACE) as resources:
+def _run(verb: Verb, write: Write, files: Files, namespace: str | None) -> None:
+    with _collector_at_rest():
+        given = files.documents()
+        access = settings().access
+        outcome = asyncio.run(_write(access, verb, write, given, Namespaces(namespace or "")))
+    calicoctl.report(outcome)
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """What a file holds lives to the end: looking through it for garbage again and again takes 10 % of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def _write(
+    access: Access, verb: Verb, write: Write, given: Sequence[Document], namespaces: Namespaces
+) -> Outcome:
+    async with opened(access, create=verb is not REPLACE) as resources:
 
         async def find(key: ResourceKey) -> Resource[Any] | None:
             with suppress(NotFound, InvalidResource):
@@ -100,32 +135,27 @@ async def _write(url: str, verb: Verb, write: Write, given: Sequence[Document], 
             return None
 
         judged = await judge(given, namespaces, None if verb is CREATE else find)
+        _stop_if_unreadable(judged)
         for warning in judged.warnings:
             click.echo(f"Warning: {warning}", err=True)
-        if judged.unreadable:
-            raise Failure("\n".join([*judged.unreadable, *judged.wrong]))
-        if judged.wrong:
-            return of_write(verb, kinds, len(given), 0, judged.wrong)
-        # As in calicoctl: what is wrong with the store will show itself in what follows.
-        with suppress(DatastoreError, InvalidResource):
-            await resources.ensure_initialised()
-        done, errors = await _write_each(resources, write, judged)
-        return of_write(verb, kinds, len(given), done, errors)
+        done = 0
+        errors = judged.wrong
+        if judged.resources:
+            await check_version(resources)
+            # As in calicoctl: what is wrong with the store will show itself in what follows.
+            with suppress(DatastoreError, InvalidResource):
+                await resources.ensure_initialised()
+            done, failures = await bulk.each(
+                judged.resources, lambda resource: write(resources, resource), f"Writing to {access.url}"
+            )
+            errors = [*errors, *map(sentence, failures)]
+        return of_write(verb, _kinds(given), len(given), done, errors)
 
 
-async def _write_each(resources: Resources, write: Write, judged: Judged) -> tuple[int, list[str]]:
-    """How many were written, and why the others were not."""
-    done = 0
-    errors: list[str] = []
-    for resource in judged.resources:
-        try:
-            await write(resources, resource)
-        except Unavailable as error:
-            # The others would wait as long, each for itself.
-            errors.append(sentence(error))
-            break
-        except TortieError as error:
-            errors.append(sentence(error))
-        else:
-            done += 1
-    return done, errors
+def _stop_if_unreadable(judged: Judged) -> None:
+    if judged.unreadable:
+        raise Failure("\n".join([*judged.unreadable, *judged.wrong]))
+
+
+def _kinds(given: Sequence[Document]) -> set[str]:
+    return {document.kind.name for document in given}

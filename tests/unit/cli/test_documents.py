@@ -37,7 +37,7 @@ POOL = pool("pool-a")
         ("hello", "f.yaml: text stands where an object with apiVersion, kind, metadata must be"),
         (
             POOL + "---\n7",
-            "f.yaml, document 2: a number stands where an object with apiVersion, kind, metadata must be",
+            "f.yaml, document 2, line 6: a number stands where an object with apiVersion, kind, metadata must be",
         ),
         ("- 1\n- 2\n", "f.yaml, item 1: a number stands where an object with apiVersion, kind, metadata must be"),
         ("- - a\n", "f.yaml, item 1: a list within a list"),
@@ -67,17 +67,12 @@ POOL = pool("pool-a")
         # A value of another type than its field.
         (
             POOL + "---\n" + pool("pool-b", "10.66.0.0/16", ", natOutgoing: yes"),
-            "error with field spec.natOutgoing = 'yes' (must be true or false) (in f.yaml, document 2: IPPool(pool-b))",
+            "error with field spec.natOutgoing = 'yes' (must be true or false) "
+            "(in f.yaml, document 2, line 6: IPPool(pool-b))",
         ),
         (
             POOL.replace("pool-a", "pool-a, labels: {zone: 1}"),
             "error with field metadata.labels.zone = '1' (must be text; put it in quotes) (in f.yaml: IPPool(pool-a))",
-        ),
-        # Two objects of one name.
-        (
-            POOL + "---\n" + POOL,
-            "IPPool(pool-a) stands twice, in f.yaml, document 1 and in f.yaml, document 2: "
-            "metadata.name must be unique",
         ),
     ],
 )
@@ -126,7 +121,7 @@ def test_an_unknown_field(tortie: Tortie, text: str, fields: str) -> None:
         (
             POOL.replace("{name: pool-a}", "{}"),
             "IPPool",
-            "error with field metadata.name = '' (is required) (in f.yaml: IPPool)",
+            "error with field Metadata.Name = '' (field must be set for a Create request) (in f.yaml: IPPool)",
         ),
         (
             pool("Pool_A"),
@@ -152,17 +147,33 @@ def test_an_object_against_the_rules(tortie: Tortie, text: str, kind: str, error
     assert not tortie.store.exists()
 
 
-def test_one_bad_object_among_good_ones_keeps_all_from_being_written(tortie: Tortie) -> None:
+def test_one_bad_object_among_good_ones_is_left_out(tortie: Tortie) -> None:
     tortie.write("d/1.yaml", pool("pool-a", "10.65.0.0/16"))
     tortie.write("d/2.yaml", pool("pool-b", "10.66.0.0/40"))
     tortie.write("d/3.yaml", pool("pool-c", "10.67.0.0/16"))
     assert tortie("apply", "-f", "d") == (
         1,
-        "",
-        "failed to apply any 'IPPool' resources: [error with field spec.cidr = '10.66.0.0/40' (IPPool CIDR must be a "
-        "valid subnet) (in d/2.yaml: IPPool(pool-b))]\n",
+        "Partial success: applied the first 2 out of 3 'IPPool' resources:\n",
+        "hit error: [error with field spec.cidr = '10.66.0.0/40' (IPPool CIDR must be a valid subnet) "
+        "(in d/2.yaml: IPPool(pool-b))]\n",
     )
+    assert tortie.names("ippool") == ["pool-a", "pool-c"]
+
+
+def test_one_document_that_cannot_be_read_keeps_all_from_being_written(tortie: Tortie) -> None:
+    tortie.write("d/1.yaml", pool("pool-a", "10.65.0.0/16"))
+    tortie.write("d/2.yaml", pool("pool-b", "10.66.0.0/16", ", natOutgoin: true"))
+    said = tortie("apply", "-f", "d")
+    assert (said.code, said.stdout) == (1, "")
+    assert said.stderr.startswith(UNKNOWN + "spec.natOutgoin")
     assert tortie.names("ippool") == []
+
+
+def test_an_object_that_stands_twice_is_taken_in_order(tortie: Tortie) -> None:
+    file = tortie.write("f.yaml", POOL + "---\n" + pool("pool-a", more=", disabled: true"))
+    warning = "Warning: IPPool(pool-a) stands twice, in f.yaml, document 1, line 1 and in f.yaml, document 2, line 6\n"
+    assert tortie("apply", "-f", file) == (0, "Successfully applied 2 'IPPool' resource(s)\n", warning)
+    assert [item["spec"].get("disabled") for item in tortie.items("ippool")] == [True]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n---\n", "null\n---\n", "[]", VERSION + "kind: IPPoolList\n"])
@@ -170,6 +181,15 @@ def test_a_file_without_resources(tortie: Tortie, text: str) -> None:
     file = tortie.write("f.yaml", text)
     assert tortie("apply", "-f", file) == (1, "", "no resources specified in file f.yaml\n")
     assert tortie("apply", "-f", file, "--skip-empty") == (0, "No resources specified\n", "")
+
+
+def test_a_directory_with_an_empty_file(tortie: Tortie) -> None:
+    tortie.write("d/1.yaml", POOL)
+    tortie.write("d/2.yaml", "# nothing yet")
+    assert tortie("apply", "-f", "d") == (1, "", "no resources specified in file d/2.yaml\n")
+    assert tortie("apply", "-f", "d", "--skip-empty") == (0, "Successfully applied 1 'IPPool' resource(s)\n", "")
+    tortie.write("e/1.yaml", "")
+    assert tortie("apply", "-f", "e", "--skip-empty") == (0, "No resources specified\n", "")
 
 
 @pytest.mark.parametrize(
@@ -214,10 +234,10 @@ def test_all_forms_of_many_objects(tortie: Tortie) -> None:
     whole = f"{{apiVersion: projectcalico.org/v3, kind: IPPool, {a[1:]}"
     file = tortie.write("f.any", f"---\n[{whole}, {typed}]\n---\n{whole.replace(a[1:], d[1:])}\n---\n")
     assert [(document.value["metadata"]["name"], document.place) for document in documents.read(file)] == [
-        ("a", "f.any, document 1, item 1"),
-        ("b", "f.any, document 1, item 2, item 1"),
-        ("c", "f.any, document 1, item 2, item 2"),
-        ("d", "f.any, document 2"),
+        ("a", "f.any, document 1, line 2, item 1"),
+        ("b", "f.any, document 1, line 2, item 2, item 1"),
+        ("c", "f.any, document 1, line 2, item 2, item 2"),
+        ("d", "f.any, document 2, line 4"),
     ]
 
 

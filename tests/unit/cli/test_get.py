@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.cli.conftest import Tortie
-from tortie.cli import strict_yaml
+from tortie.cli import strict_yaml, terminal
 from tortie.cli.output import as_document
 from tortie.model.resource import ResourceKey
 
@@ -237,7 +239,25 @@ def test_what_is_missing(cluster: Tortie) -> None:
     [
         ("ipool", "failed to get resources: resource type 'ipool' is not supported; did you mean 'ippool'?"),
         ("whatever", "failed to get resources: resource type 'whatever' is not supported"),
-        ("ippools -o name", "unrecognized output format 'name'"),
+        ("ippools -o names", "unrecognized output format 'names'"),
+        ("ippools -o yaml=x", "unrecognized output format 'yaml=x'"),
+        ("ippools -o custom-columns", "need to specify at least one column"),
+        (
+            "ippools -o custom-columns=NAME,,CIDR",
+            "unknown heading , valid values are: NAME, CIDR, SELECTOR, NAT, "
+            "IPIPMODE, VXLANMODE, DISABLED, DISABLEBGPEXPORT, ASSIGNMENTMODE",
+        ),
+        ("ippools -o go-template", "need to specify a template"),
+        ("ippools -o go-template=", "need to specify a template"),
+        ("ippools -o go-template-file=", "need to specify a template file"),
+        ("ippools -o go-template-file=no.tmpl", "open no.tmpl: No such file or directory"),
+        ("ippools -o go-template={{.", "template: get:1:3: unclosed action"),
+        ("ippools -o jsonpath", "need to specify a template"),
+        ("ippools -o jsonpath={", "jsonpath: column 2: unclosed action: expected }"),
+        ("ippools -o jsonpath-file=", "need to specify a template file"),
+        ("ippool v6 --selector all()", "--selector needs a kind, and neither names nor files"),
+        ("ippools --selector a==b", "--selector a==b: not a selector: expected a quoted value at column 4, found 'b'"),
+        ("-f cluster.yaml -w", "--watch needs a kind, with names or without; files cannot be watched"),
         ("ippools -o custom-columns=", "need to specify at least one column"),
         (
             "profile projectcalico-default-allow -o custom-columns=NAME,FOO",
@@ -257,7 +277,75 @@ def test_bad_usage(cluster: Tortie, words: str, sentence: str) -> None:
 def test_without_anything_the_kinds_are_named(tortie: Tortie) -> None:
     said = tortie("get")
     assert (said.code, said.stdout) == (1, "")
-    assert "IPPool, Node, Profile, WorkloadEndpoint" in said.stderr
+    assert {"IPPool,", "Node,", "WorkloadEndpoint\n"} <= set(said.stderr.replace("\n", "\n ").split(" "))
+
+
+NAMES = "{{range .}}{{range .Items}}{{.ObjectMeta.Name}} {{end}}{{end}}"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["ippools", "-o", f"go-template={NAMES}"], "ippool-name1 v6 "),
+        (["ippools", "-o", "go-template={{range .}}{{.Kind}} {{len .Items}}{{end}}"], "IPPoolList 2"),
+        (["node", "node-2", "node-1", "-o", "go-template={{range .}}{{.Name}} {{end}}"], "node-2 node-1 "),
+        (["-f", "cluster.yaml", "-o", "go-template={{len .}}"], "6"),
+        (
+            ["node", "node-1", "-o", 'go-template={{range .}}{{.Spec.BGP.ASNumber}} {{config "asnumber"}}{{end}}'],
+            "65001 64512",
+        ),
+        (["ippools", "-o", "jsonpath={.items[*].spec.cidr}"], "10.0.1.0/24 fd00:65::/64"),
+        (["ippools", "-o", "jsonpath=.items[0].metadata.name"], "ippool-name1"),
+        (["ippool", "v6", "-o", "jsonpath={.metadata.name}{.spec.natOutgoing}"], "v6true"),
+        (["ippool", "v6", "ippool-name1", "-o", "jsonpath={[*].metadata.name}"], "v6 ippool-name1"),
+        (["wep", "-A", "-o", 'jsonpath={.items[?(@.spec.node=="node-1")].spec.workload}'], "web"),
+        (["ippools", "-o", "name"], "ippool/ippool-name1\nippool/v6\n"),
+        (["ippool", "v6", "-o", "name"], "ippool/v6\n"),
+        (["-f", "cluster.yaml", "-o", "name"], None),
+        (["nodes", "--selector", "on == 'yes'", "-o", "name"], "node/node-1\n"),
+        (["nodes", "--selector", "!has(on)", "-o", "name"], "node/node-2\n"),
+        (["wep", "-A", "--selector", "projectcalico.org/orchestrator == 'tortie'", "-o", "name"], None),
+        (["nodes", "--selector", "on == 'no'"], "NAME   \n\n"),
+    ],
+)
+def test_templates_names_and_selectors(cluster: Tortie, words: list[str], text: str | None) -> None:
+    said = cluster("get", *words)
+    assert (said.code, said.stderr) == (0, "")
+    if text is None:
+        assert said.stdout
+    else:
+        assert said.stdout == text
+
+
+def test_templates_from_files(cluster: Tortie) -> None:
+    cluster.write("names.tmpl", NAMES)
+    assert cluster("get", "ippools", "-o", "go-template-file=names.tmpl").stdout == "ippool-name1 v6 "
+    cluster.write("names.path", "{range .items[*]}{.metadata.name}\n{end}")
+    assert cluster("get", "ippools", "-o", "jsonpath-file=names.path").stdout == "ippool-name1\nv6\n"
+    cluster.write("bad.tmpl", b"\xff")
+    assert cluster("get", "ippools", "-o", "go-template-file=bad.tmpl") == (
+        1,
+        "",
+        "bad.tmpl: is no UTF-8 text: byte 0xff at offset 0\n",
+    )
+
+
+def test_templates_without_anything_found(cluster: Tortie) -> None:
+    missing = "resource does not exist: IPPool(x) with error: <nil>\n"
+    assert cluster("get", "ippool", "x", "-o", "go-template={{range .}}{{.Name}}{{end}}") == (1, "", missing)
+    assert cluster("get", "ippool", "x", "-o", "jsonpath={.metadata.name}") == (1, "", missing)
+    assert cluster("get", "ippool", "x", "-o", "name") == (1, "", missing)
+
+
+def test_headings_are_bold_on_a_terminal_alone(cluster: Tortie, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = cluster("get", "ippools", "-o", "custom-columns=NAME").stdout
+    assert "\x1b" not in plain
+    monkeypatch.setattr(sys, "stdout", type("Terminal", (), {"isatty": lambda self: True})())
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert terminal.with_heading("NAME   \na   \n\n") == "\x1b[1mNAME   \x1b[0m\na   \n\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert terminal.with_heading("NAME   \n") == "NAME   \n"
 
 
 def test_a_broken_object_is_named_and_hides_no_other(cluster: Tortie) -> None:
@@ -276,6 +364,10 @@ def test_a_broken_object_is_named_and_hides_no_other(cluster: Tortie) -> None:
         f"IPPool(bad) in the datastore: {error}",
     )
     assert cluster("get", "ippool", "bad") == (1, "", error)
+    said = cluster("get", "ippool", "bad", "-o", "json")
+    assert json.loads(said.stdout) == {**document, "metadata": {"name": "bad", "resourceVersion": ANY}}
+    assert (said.code, said.stderr) == (1, error)
+    assert "  cidr: x\n" in cluster("get", "ippool", "bad", "-o", "yaml").stdout
     assert cluster("delete", "ippool", "bad").code == 0
 
 

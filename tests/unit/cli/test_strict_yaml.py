@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tortie.cli import strict_yaml
 from tortie.cli.strict_yaml import Malformed, read
 
 
@@ -150,6 +151,21 @@ def test_repetition_by_merging_is_bounded() -> None:
     fields = ", ".join(f"f{i}: 1" for i in range(1000))
     with pytest.raises(Malformed, match="aliases repeat more than 100000 values"):
         read(f"base: &b {{{fields}}}\n" + "".join(f"m{i}: {{<<: *b}}\n" for i in range(200)))
+
+
+@pytest.mark.parametrize("text", ["- a\n" * 11, "[" + "1," * 11 + "1]", '{"a": [' + "1,\n" * 6 + "1]}"])
+def test_the_number_of_values_is_bounded(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strict_yaml, "MAX_LINES_AND_ITEMS", 10)
+    with pytest.raises(Malformed, match="holds more than 10 lines and items: divide it"):
+        read(text)
+
+
+def test_a_document_tells_its_line() -> None:
+    assert [(document.number, document.line) for document in read("# c\na: 1\n---\n\nb: 1\n---\n- c\n")] == [
+        (1, 2),
+        (2, 5),
+        (3, 7),
+    ]
 
 
 def test_json_beyond_pythons_limits_is_no_crash() -> None:

@@ -1,0 +1,125 @@
+"""Files made to hurt: refused with one sentence, by a process that may use 2 s of processor time and 500 MB."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROCESSOR_S = 2
+MEMORY_BYTES = 500_000_000
+
+HEAD = b"apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata:\n  name: a\nspec:\n"
+POOL = b"apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: a}\nspec: {cidr: 10.0.0.0/16}\n"
+MIB = 1 << 20
+
+
+def _laughs() -> bytes:
+    lines = [b'a0: &a0 ["lol"]']
+    lines += [b"a%d: &a%d [%s]" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 12)]
+    return b"\n".join(lines)
+
+
+def _merges() -> bytes:
+    lines = [b"a0: &a0 {%s}" % b",".join(b"k%d: v" % n for n in range(1000))]
+    lines += [b"a%d: &a%d {<<: *a0}" % (n, n) for n in range(1, 5000)]
+    return b"\n".join(lines)
+
+
+FILES: dict[str, Callable[[], bytes]] = {
+    "a billion laughs": _laughs,
+    "a thousand fields merged five thousand times": _merges,
+    "one list, named twenty thousand times": lambda: (
+        b"a: &a [" + b"x," * 20_000 + b"x]\nb: [" + b"*a," * 20_000 + b"*a]"
+    ),
+    "a list within itself": lambda: b"a: &a [*a]",
+    "an alias without an anchor": lambda: b"a: *b",
+    "50 MB of text": lambda: HEAD + b"  nets: [" + b"x" * (50 * MIB) + b"]",
+    "50 MB of blanks": lambda: HEAD + b" " * (50 * MIB) + b"x",
+    "50 MB of list": lambda: HEAD + b"  nets: [" + b"1.2.3.4," * (50 * MIB // 8) + b"]",
+    "50 MB of documents": lambda: b"---\n" * (50 * MIB // 4) + b"x",
+    "50 MB of JSON": lambda: b"[" + b"[]," * (50 * MIB // 3) + b"[]]",
+    "50 MB of comments": lambda: b"# comment\n" * (50 * MIB // 10) + b"x",
+    "a hundred thousand open lists": lambda: b"[" * 100_000,
+    "a hundred thousand open objects": lambda: b'{"a":' * 100_000,
+    "a hundred thousand dashes": lambda: b"- " * 100_000,
+    "deeper and deeper lines": lambda: b"\n".join(b" " * n + b"a:" for n in range(3000)),
+    "a NUL": lambda: POOL.replace(b"name: a", b"name: a\x00b"),
+    "nothing but NULs": lambda: b"\x00" * 1000,
+    "UTF-16": lambda: POOL.decode().encode("utf-16"),
+    "UTF-32": lambda: POOL.decode().encode("utf-32"),
+    "Latin-1": lambda: POOL + "# für alle\n".encode("latin-1"),
+    "half of a character": lambda: POOL + "# 漢".encode()[:-1],
+    "a surrogate": lambda: b'{"apiVersion": "projectcalico.org/v3", "kind": "IPPool", "metadata": {"name": "\\ud800"}}',
+    "a field that stands twice": lambda: POOL + b"kind: Node\n",
+    "a field that stands twice in JSON": lambda: b'{"kind": "IPPool", "kind": "Node"}',
+    "a field that stands twice, deep down": lambda: POOL.replace(b"{name: a}", b"{name: a, name: b}"),
+    "a tag that makes objects": lambda: b"!!python/object/apply:os.system ['true']",
+    "a number without end": lambda: HEAD + b"  order: " + b"9" * 1_000_000,
+    "a number without end in JSON": lambda: b'{"a": ' + b"9" * 1_000_000 + b"}",
+    "a name without end": lambda: POOL.replace(b"name: a", b"name: " + b"a" * MIB),
+    "a selector of brackets": lambda: POOL.replace(
+        b"10.0.0.0/16", b"10.0.0.0/16, nodeSelector: '" + b"(" * 100_000 + b"'"
+    ),
+    "binary": lambda: bytes(range(256)) * 100,
+    "a gzip": lambda: b"\x1f\x8b\x08\x00" + os.urandom(100),
+}
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S))
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _apply(file: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"TORTIE_DATASTORE": f"sqlite://{directory}/store.db", "TORTIE_NODE": "node-1"}
+    return subprocess.run(
+        [sys.executable, "-m", "tortie", "apply", "-f", file],
+        env=environment,
+        capture_output=True,
+        text=True,
+        preexec_fn=_bounded,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_made_to_hurt_is_refused(case: str, tmp_path: Path) -> None:
+    file = tmp_path / "hurt.yaml"
+    file.write_bytes(FILES[case]())
+    result = _apply(str(file), tmp_path)
+    assert result.returncode == 1, (result.returncode, result.stderr[-2000:])
+    assert result.stderr.count("\n") == 1, result.stderr[:3000]
+    assert len(result.stderr) < 2000, result.stderr[:3000]
+    assert "hurt.yaml" in result.stderr or "failed to apply" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "store.db").exists()
+
+
+def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
+    result = _apply("/dev/zero", tmp_path)
+    assert result.returncode == 1
+    assert "/dev/zero: is larger than" in result.stderr
+
+
+def test_the_bounds_let_an_ordinary_file_through(tmp_path: Path) -> None:
+    items = [
+        {
+            "apiVersion": "projectcalico.org/v3",
+            "kind": "IPPool",
+            "metadata": {"name": f"pool-{n}"},
+            "spec": {"cidr": f"10.{n}.0.0/16"},
+        }
+        for n in range(100)
+    ]
+    file = tmp_path / "pools.yaml"
+    file.write_text("\n---\n".join(map(json.dumps, items)))
+    result = _apply(str(file), tmp_path)
+    assert (result.returncode, result.stderr) == (0, "")
