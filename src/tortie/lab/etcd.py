@@ -47,6 +47,16 @@ def command(
     ]
 
 
+def restore_command(name: str, directory: Path, cluster: Mapping[str, str], backup: Path) -> list[str]:
+    """The command that makes the member's directory from a backup, as a member of the same cluster."""
+    peers = {member: f"http://{_host(address)}:{PEER_PORT}" for member, address in cluster.items()}
+    return [
+        *("etcdctl", "snapshot", "restore", str(backup), "--name", name, "--data-dir", str(directory)),
+        *("--initial-cluster", ",".join(f"{member}={peer}" for member, peer in peers.items())),
+        *("--initial-advertise-peer-urls", peers[name]),
+    ]
+
+
 async def start(topology: Topology, layout: Layout, name: str) -> None:
     """Starts the member on machine `name`, new or with what it kept; returns when most of its cluster answers."""
     cluster = {machine.name: machine.addresses[0] for machine in topology.etcd}
