@@ -71,7 +71,13 @@ async def cleared(backend: EtcdBackend) -> AsyncIterator[EtcdBackend]:
         await connection.close()
 
 
-@pytest.fixture(params=["sqlite", "etcd", "etcd_proxy"])
+@pytest.fixture(
+    params=[
+        "sqlite",
+        pytest.param("etcd", marks=pytest.mark.etcd),
+        pytest.param("etcd_proxy", marks=pytest.mark.etcd),
+    ]
+)
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Every kind of datastore in turn: `test_conformance.py` holds what all of them promise."""
     found: Backend = request.getfixturevalue(f"{request.param}_backend")

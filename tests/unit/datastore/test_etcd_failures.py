@@ -26,7 +26,10 @@ from tortie.datastore.follow import Changed, Disconnected, InSync, follow
 from tortie.errors import Compacted, DatastoreError, Unavailable, UsageError
 from tortie.lab import etcd
 
-pytestmark = pytest.mark.skipif(bool(etcd.missing()), reason=etcd.missing() or "etcd is installed")
+pytestmark = [
+    pytest.mark.etcd,
+    pytest.mark.skipif(bool(etcd.missing()), reason=etcd.missing() or "etcd is installed"),
+]
 
 MakeServer = Callable[..., EtcdServer]
 Connect = Callable[..., EtcdDatastore]
