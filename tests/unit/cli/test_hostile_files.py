@@ -49,6 +49,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "a hundred thousand open lists": lambda: b"[" * 100_000,
     "a hundred thousand open objects": lambda: b'{"a":' * 100_000,
     "a hundred thousand dashes": lambda: b"- " * 100_000,
+    "brackets without end": lambda: b"[" * 200_000,
+    "braces without end": lambda: b"{a: " * 200_000,
     "deeper and deeper lines": lambda: b"\n".join(b" " * n + b"a:" for n in range(3000)),
     "a NUL": lambda: POOL.replace(b"name: a", b"name: a\x00b"),
     "nothing but NULs": lambda: b"\x00" * 1000,
