@@ -104,7 +104,8 @@ def _typed(value: Any, cls: Any) -> Any:
         of = (*typing.get_args(cls), Any)[0]
         return [_typed(item, of) for item in value or ()]
     if value is not None:
-        return value
+        is_float = isinstance(origin, type) and issubclass(origin, float) and isinstance(value, int)
+        return float(value) if is_float else value
     if origin in (dict, Mapping):
         return {}
     if optional and not _is_text(origin, cls):

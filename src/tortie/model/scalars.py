@@ -1,9 +1,10 @@
-"""Numbers that a document may write as text: AS numbers, durations, protocols, DSCPs, ports; and comma lists."""
+"""Numbers with a form of their own: AS numbers, durations, protocols, DSCPs, ports, orders; and comma lists."""
 
 from __future__ import annotations
 
 import re
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from tortie.model.codec import stand_in
@@ -161,6 +162,39 @@ class Port(tuple[int, int, str]):
         if value.name:
             return value.name
         return value.first if value.first == value.last else f"{value.first}:{value.last}"
+
+
+class Order(float):
+    """Where a tier or policy stands among its like: the lowest is first. As text it is what Go shows of a float."""
+
+    rewrites = False
+    decoder_refuses = True
+
+    @classmethod
+    def from_json(cls, value: object) -> Order:
+        if type(value) is int or type(value) is float:
+            try:
+                return cls(value)
+            except OverflowError:
+                pass
+        raise ValueError("must be a number")
+
+    @staticmethod
+    def to_json(value: Order) -> int | float:
+        is_whole = value.is_integer() and abs(value) < 2**53
+        return int(value) if is_whole else float(value)
+
+    def __str__(self) -> str:
+        return float_text(self)
+
+
+def float_text(value: float) -> str:
+    """A finite float as Go shows it (`%v`): the fewest digits that mean it, with an exponent from 1e+06 on."""
+    shortest = Decimal(repr(float(value))).normalize()
+    if -4 <= shortest.adjusted() < 6:
+        return f"{shortest:f}"
+    mantissa, _, exponent = f"{shortest:e}".partition("e")
+    return f"{mantissa}e{int(exponent):+03d}"
 
 
 def _parse_comma_list(value: object) -> tuple[str, ...]:

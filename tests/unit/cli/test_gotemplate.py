@@ -73,6 +73,7 @@ def rendered(text: str, root: Any = ROOT) -> str:
         ('{{define "t"}}<{{.}}>{{end}}{{template "t" 3}}{{block "u" 4}}({{.}}){{end}}', "<3>(4)"),
         # Go's printing
         ("{{true}} {{1e3}} {{1.5}} {{0x1f}} {{nil}}", "true 1000 1.5 31 <nil>"),
+        ("{{1e5}} {{1e6}} {{1234567.5}} {{1e-5}}", "100000 1e+06 1.2345675e+06 1e-05"),
         ("{{(index (index . 0).Items 0).nets}}", "[10.0.0.1/32 10.0.0.2/32]"),
         ("{{with index (index . 0).Items 1}}{{.none}} {{.missing}} {{.missing.more}} {{.on}} {{.share}}{{end}}", None),
         ('{{index (index (index . 0).Items 0).labels "zz"}}', ""),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tortie.model.scalars import AsNumber, Duration, Port, Protocol
+from tortie.model.scalars import AsNumber, Duration, Order, Port, Protocol, float_text
 
 
 class TestAsNumber:
@@ -116,3 +116,43 @@ class TestPort:
     def test_refuses(self, written: object) -> None:
         with pytest.raises(ValueError, match="must be a port"):
             Port.from_json(written)
+
+
+class TestOrder:
+    @pytest.mark.parametrize(
+        ("written", "canonical", "shown"),
+        [
+            (0, 0, "0"),
+            (100, 100, "100"),
+            (100.0, 100, "100"),
+            (0.5, 0.5, "0.5"),
+            (-3, -3, "-3"),
+            (999999, 999999, "999999"),
+            (1000000, 1000000, "1e+06"),
+            (1234567.5, 1234567.5, "1.2345675e+06"),
+            (1e300, 1e300, "1e+300"),
+        ],
+    )
+    def test_reads_and_writes(self, written: float, canonical: float, shown: str) -> None:
+        order = Order.from_json(written)
+        assert Order.to_json(order) == canonical
+        assert type(Order.to_json(order)) is type(canonical)
+        assert str(order) == shown
+
+    @pytest.mark.parametrize("written", ["1", True, None, [], 2**1024])
+    def test_refuses(self, written: object) -> None:
+        with pytest.raises(ValueError, match="must be a number"):
+            Order.from_json(written)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_the_text_of_a_float_means_it(value: float) -> None:
+    assert float(float_text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1e-4, "0.0001"), (1e-5, "1e-05"), (1.5e-7, "1.5e-07"), (0.1, "0.1"), (1e20, "1e+20"), (-0.0, "-0")],
+)
+def test_the_text_of_a_float_is_that_of_go(value: float, text: str) -> None:
+    assert float_text(value) == text

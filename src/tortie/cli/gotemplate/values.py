@@ -14,6 +14,8 @@ import enum
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from tortie.model.scalars import float_text
+
 
 class NoValue(enum.Enum):
     """The one value of its kind."""
@@ -94,13 +96,10 @@ def show(value: Any, depth: int = 0) -> str:
 
 
 def show_float(value: float) -> str:
-    """Go's `%v` of a float: the shortest text that means it, with an exponent below 1e-4 and from 1e21 on."""
+    """Go's `%v` of a float."""
     if value != value or value in (float("inf"), float("-inf")):
         return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
-    if value == 0 or 1e-4 <= abs(value) < 1e21:
-        return f"{value:.0f}" if value == int(value) else repr(value)
-    digits, _, exponent = f"{value!r}".partition("e")
-    return f"{digits.removesuffix('.0')}e{exponent}" if exponent else repr(value)
+    return float_text(value)
 
 
 def with_texts(value: Any, change: Callable[[str], str]) -> Any:
