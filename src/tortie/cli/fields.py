@@ -52,6 +52,9 @@ _WORDS = {
     "Mac": "Ethernet address",
     "NamespaceSelector": "selector",
     "NotDeleted": "boolean",
+    "Order": "number",
+    "PortOrName": "port number or name",
+    "RuleNetwork": "prefix",
     "UInt64": "whole number",
 }
 _DEFAULT = re.compile(r"\s*\bDefault: (?P<words>.+?)\.(?=\s|\Z)")
@@ -240,7 +243,7 @@ def _allowed(info: mi.Type) -> str:
             return ""  # whatever fits into the number that Calico's programs have for it
         return words.removeprefix("a whole number").removeprefix(" from").removeprefix(" of").strip()
     # A sentence that does not say what a value must be is that of a single field, whose text says the same.
-    return "" if words in (sentence, "text") else words
+    return "" if words in (sentence, "text", "a number") else words
 
 
 def _rendered_default(field: mi.Field) -> str:

@@ -7,9 +7,11 @@ Such a type has three attributes:
     rewrites          True when a document always gets the canonical form, as Calico's own types do; False when
                       what somebody wrote stays for as long as it means the same
 
-and, where it is so, one of two more:
+and, where it is so, some of three more:
 
     is_text          for Calico it is a mere text, and an optional field that holds an empty one is absent
+    is_tolerated     is_tolerated(value) is True of what means something here and is refused by Calico's own readers:
+                     a document gets the canonical form instead
     decoder_refuses  Calico's decoder parses it, so that a bad one makes the whole document unreadable
 
 msgspec calls them through `from_json` for every class that it does not know. It takes only one such class in a
@@ -35,9 +37,14 @@ def stand_in(
     read: Callable[[object], Any],
     write: Callable[[Any], Any] = str,
     rewrites: bool = False,
+    is_tolerated: Callable[[object], bool] = lambda _: False,
 ) -> type:
     """A field type whose values are instances of `members`."""
-    functions = {"from_json": staticmethod(read), "to_json": staticmethod(write)}
+    functions = {
+        "from_json": staticmethod(read),
+        "to_json": staticmethod(write),
+        "is_tolerated": staticmethod(is_tolerated),
+    }
     marker = ABCMeta(name, (), {**functions, "rewrites": rewrites, "is_text": True})
     for member in members:
         marker.register(member)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tortie.errors import Problem
 from tortie.model.kind import NAME, Kind, column
+from tortie.model.names import label_problems
 from tortie.model.resource import API_VERSION, Metadata, Resource, ResourceKey
 from tortie.model.rule import Rule, Rules, rule_problems
 from tortie.model.schema import Spec
@@ -14,11 +15,21 @@ DEFAULT_ALLOW_NAME = "projectcalico-default-allow"
 
 
 class ProfileSpec(Spec, frozen=True, kw_only=True):
-    """The fields of a Profile."""
+    """Labels and rules for every endpoint that lists the profile. The rules count where no policy decides.
 
-    ingress: Rules = ()  # to the endpoint; no match falls through to the next profile
-    egress: Rules = ()  # from the endpoint
-    labels_to_apply: dict[str, str] = {}  # inherited by every endpoint that lists the profile; its own labels win
+    Source: api/pkg/apis/projectcalico/v3/profile.go
+    """
+
+    ingress: Rules = ()
+    """Rules for packets to the endpoint, at most 1024. What none matches goes on to the next profile, and is denied
+    after the last one."""
+
+    egress: Rules = ()
+    """Rules for packets from the endpoint, at most 1024; as ingress."""
+
+    labels_to_apply: dict[str, str] = {}
+    """Labels that every endpoint inherits that lists the profile. Its own win, then those of the profile listed
+    first."""
 
 
 # Exists in every cluster without being stored, so that an endpoint can be opened without any object.
@@ -41,6 +52,8 @@ def rules(profile: Resource[ProfileSpec]) -> Iterator[Problem]:
         yield Problem("metadata.name", DEFAULT_ALLOW_NAME, "is built in and cannot be stored")
     yield from rule_problems(profile.spec.ingress, "ingress")
     yield from rule_problems(profile.spec.egress, "egress")
+    for problem in label_problems(profile.spec.labels_to_apply):
+        yield problem._replace(path=problem.path.replace("metadata.labels", "spec.labelsToApply", 1))
 
 
 def _labels(profile: Resource[ProfileSpec]) -> str:
