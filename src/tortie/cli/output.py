@@ -37,6 +37,10 @@ def document(resource: Resource[Any] | Quarantined, *, export: bool = False) -> 
     if not isinstance(metadata, Mapping):
         return _ordered(stored, _ORDER)
     metadata = dict(metadata)
+    if isinstance(resource, Resource):
+        # As readers see them: on some kinds writers put what is theirs alone.
+        seen = {"labels": dict(resource.metadata.labels), "annotations": dict(resource.metadata.annotations)}
+        metadata = {name: value for name, value in (metadata | seen).items() if name not in seen or value}
     if resource.revision:
         metadata["resourceVersion"] = str(resource.revision)
     if export:

@@ -34,6 +34,7 @@ from tortie.model.encode import new, with_spec
 from tortie.model.keys import from_path, kind_prefix, to_path
 from tortie.model.kinds import KINDS
 from tortie.model.kinds.clusterinformation import NAME_OF_ALL, ClusterInformationSpec, initialised
+from tortie.model.kinds.tier import BUILT_IN
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 from tortie.model.schema import Spec
 from tortie.model.write import document_of
@@ -179,7 +180,8 @@ class Resources:
         raise overtaken(key, ATTEMPTS)
 
     async def ensure_initialised(self) -> None:
-        """Writes what every tool of Calico expects in a store: ClusterInformation, ready unless it says otherwise."""
+        """Writes what every tool of Calico expects in a store: ClusterInformation, ready unless it says otherwise, and
+        the built-in tiers, which stay as they are where they are."""
 
         def completed(spec: ClusterInformationSpec | None) -> ClusterInformationSpec:
             return initialised(spec, guid=guid, cluster_type=CLUSTER_TYPE)
@@ -193,6 +195,10 @@ class Resources:
         found = await self._put_new(new(kind, name, completed(None)))
         if isinstance(found, _Met):
             await self._rewrite(CLUSTER_INFORMATION, complete, found.item)
+        there = {item.key for item in (await self._datastore.list(kind_prefix("Tier"))).items}
+        for tier, spec in BUILT_IN.items():
+            if to_path(ResourceKey("Tier", "", tier)) not in there:
+                await self._put_new(new("Tier", tier, spec))
 
     async def _create(self, resource: Resource[S]) -> Resource[S] | _Met:
         """What was stored, or what is there already."""

@@ -22,6 +22,8 @@ S = TypeVar("S", bound=Spec)
 # The AS number of nodes where BGPConfiguration `default` names none.
 DEFAULT_AS_NUMBER = AsNumber(64512)
 
+_SHOWN_CHARACTERS = 80
+
 
 class Cluster(NamedTuple):
     """Facts of the whole cluster that a column may show."""
@@ -54,6 +56,11 @@ def column(heading: str, cell: Callable[[Resource[Any]], object]) -> Column:
         return "" if value is None else str(value)
 
     return Column(heading, text)
+
+
+def shortened(text: str) -> str:
+    """What a cell holds of a long list."""
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
 
 
 NAME = column("NAME", lambda resource: resource.metadata.name)

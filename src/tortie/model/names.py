@@ -15,7 +15,11 @@ from typing import NamedTuple
 
 from tortie.errors import Problem
 
+# The label by which everybody knows the namespace of an object; writers put it on endpoints, readers on network sets.
+NAMESPACE_LABEL = "projectcalico.org/namespace"
+
 # Patterns end in \Z: $ would also match before a final line feed.
+DNS_LABEL = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
 SUBDOMAIN = r"^[a-z0-9]+(?:(?:-+|\.)[a-z0-9]+)*\Z"
 SUBDOMAIN_WORDS = "lower-case letters, digits, - and ., beginning and ending with a letter or digit"
 MAX_NAME_LENGTH = 253

@@ -31,6 +31,7 @@ _ABBREVIATIONS = {
     "cidr": "CIDR",
     "cidrs": "CIDRs",
     "ctlb": "CTLB",
+    "dnat": "DNAT",
     "dscp": "DSCP",
     "dsr": "DSR",
     "gc": "GC",
@@ -111,6 +112,10 @@ InterfaceGlob = Annotated[
         description="must be an interface name or pattern: 1 to 15 of [a-zA-Z0-9_.*-]",
     ),
 ]
+PORT_NAME = r"(?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*"
+_PORT_NAME_WORDS = "must be a port's name: at most 15 lower-case letters, digits and single -, one letter at least"
+PortName = Annotated[str, Meta(pattern=rf"^{PORT_NAME}\Z", description=_PORT_NAME_WORDS)]
+OptionalPortName = Annotated[str, Meta(pattern=rf"^({PORT_NAME}|)\Z", description=_PORT_NAME_WORDS)]
 PortNumber = Annotated[int, Meta(ge=1, le=65535)]
 PortOrZero = Annotated[int, Meta(ge=0, le=65535)]
 Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]

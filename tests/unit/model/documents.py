@@ -98,6 +98,105 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
             "labelsToApply": {"web-net": ""},
         },
     ),
+    "Tier": ("platform", {"order": 200.5, "defaultAction": "Pass"}),
+    "NetworkPolicy": (
+        "allow-web",
+        {
+            "tier": "default",
+            "order": 100,
+            "ingress": [
+                {
+                    "action": "Allow",
+                    "protocol": "TCP",
+                    "source": {"selector": "app == 'lb'", "namespaceSelector": "global()", "notNets": ["10.0.0.0/8"]},
+                    "destination": {"ports": [80, "8000:8080", "http"]},
+                    "http": {"methods": ["GET"], "paths": [{"exact": "/a"}, {"prefix": "/b"}]},
+                    "metadata": {"annotations": {"why": "the balancer"}},
+                },
+                {"action": "Log", "source": {"services": {"name": "s", "namespace": "n"}, "ports": ["dns"]}},
+            ],
+            "egress": [
+                {"action": "Pass", "ipVersion": 6, "notProtocol": 58},
+                {"action": "Deny", "protocol": 1, "icmp": {"type": 8, "code": 0}, "notICMP": {"type": 3}},
+                {"action": "Deny", "destination": {"serviceAccounts": {"names": ["a"], "selector": "has(x)"}}},
+            ],
+            "selector": "app == 'web'",
+            "types": ["Ingress", "Egress"],
+            "serviceAccountSelector": "has(role)",
+            "performanceHints": ["AssumeNeededOnEveryNode"],
+        },
+    ),
+    "GlobalNetworkPolicy": (
+        "deny-all",
+        {
+            "tier": "platform",
+            "order": 1.5,
+            "selector": "all()",
+            "namespaceSelector": "has(team)",
+            "types": ["Ingress"],
+            "ingress": [{"action": "Deny", "source": {"nets": ["192.0.2.1"], "notSelector": "has(ok)"}}],
+            "doNotTrack": True,
+            "applyOnForward": True,
+        },
+    ),
+    "StagedNetworkPolicy": (
+        "try-it",
+        {
+            "stagedAction": "Set",
+            "tier": "default",
+            "egress": [{"action": "Deny"}],
+            "selector": "app == 'web'",
+            "types": ["Egress"],
+        },
+    ),
+    "StagedGlobalNetworkPolicy": (
+        "try-global",
+        {
+            "stagedAction": "Learn",
+            "tier": "default",
+            "ingress": [{"action": "Allow", "protocol": "UDP", "destination": {"notPorts": [53]}}],
+            "selector": "all()",
+            "types": ["Ingress"],
+            "preDNAT": True,
+            "applyOnForward": True,
+        },
+    ),
+    "StagedKubernetesNetworkPolicy": (
+        "sk",
+        {
+            "stagedAction": "Set",
+            "podSelector": {
+                "matchLabels": {"app": "web"},
+                "matchExpressions": [
+                    {"key": "tier", "operator": "In", "values": ["a", "b"]},
+                    {"key": "old", "operator": "DoesNotExist"},
+                ],
+            },
+            "ingress": [
+                {
+                    "ports": [{"protocol": "TCP", "port": 80, "endPort": 90}, {"port": "http"}],
+                    "from": [
+                        {"podSelector": {}, "namespaceSelector": {"matchLabels": {"team": "a"}}},
+                        {"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.1.0.0/16"]}},
+                    ],
+                }
+            ],
+            "egress": [{"to": [{"podSelector": {"matchLabels": {"app": "db"}}}]}],
+            "policyTypes": ["Ingress", "Egress"],
+        },
+    ),
+    "HostEndpoint": (
+        "node-1-eth0",
+        {
+            "node": "node-1",
+            "interfaceName": "eth0",
+            "expectedIPs": ["172.18.203.126", "fd00::126"],
+            "profiles": ["projectcalico-default-allow"],
+            "ports": [{"name": "ssh", "protocol": "TCP", "port": 22}],
+        },
+    ),
+    "NetworkSet": ("partners", {"nets": ["192.0.2.0/24", "2001:db8::/48"]}),
+    "GlobalNetworkSet": ("blocklist", {"nets": ["203.0.113.7/32", "203.0.113.8"]}),
     "FelixConfiguration": (
         "default",
         {
@@ -217,7 +316,9 @@ SPECS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 # Whose documents always have a status, if only an empty one.
-WITH_STATUS = {"Node", "KubeControllersConfiguration", "CalicoNodeStatus"}
+WITH_STATUS = {"Node", "Tier", "KubeControllersConfiguration", "CalicoNodeStatus"}
+# Which are in a tier.
+TIERED = {"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"}
 
 
 def key(kind: str) -> ResourceKey:
@@ -233,6 +334,9 @@ def document(kind: str, **spec: Any) -> dict[str, Any]:
         metadata["namespace"] = "default"
     if kind == "WorkloadEndpoint":
         metadata["labels"] |= {"projectcalico.org/namespace": "default", "projectcalico.org/orchestrator": "cni"}
+    if kind in TIERED:
+        metadata["labels"]["projectcalico.org/tier"] = fields["tier"] or "default"
+        metadata["annotations"] = {"projectcalico.org/metadata": f'{{"name":"{name}"}}'}
     body = {
         "kind": kind,
         "apiVersion": "projectcalico.org/v3",

@@ -47,6 +47,24 @@ EXAMPLES = {
     '"172.18.203.129","interface":"eth0","learnedFrom":{"sourceType":"NodeMesh","peerIP":"172.18.203.129"}}]}}',
     "ipamconfigurations/default": '"spec":{"strictAffinity":false,"autoAllocateBlocks":true,'
     '"kubeVirtVMAddressPersistence":"Enabled"}',
+    "hostendpoints/node-1-eth0": '"spec":{"node":"node-1","interfaceName":"eth0","expectedIPs":["172.18.203.126"],'
+    '"profiles":["projectcalico-default-allow"],"ports":[{"name":"ssh","protocol":"TCP","port":22}]}',
+    "networkpolicies/default/allow-web": '"spec":{"tier":"default","order":100,"ingress":[{"action":"Allow",'
+    '"protocol":"TCP","source":{"selector":"app == \'lb\'"},"destination":{"ports":[80,"8000:8080"]}}],'
+    '"selector":"app == \'web\'","types":["Ingress"]}',
+    "globalnetworkpolicies/deny-all": '"spec":{"tier":"default","order":2000,"selector":"all()",'
+    '"types":["Ingress","Egress"]}',
+    "stagednetworkpolicies/default/try-it": '"spec":{"stagedAction":"Set","tier":"default","egress":[{"action":"Deny"}'
+    '],"selector":"app == \'web\'","types":["Egress"]}',
+    "stagedglobalnetworkpolicies/try-global": '"spec":{"stagedAction":"Set","tier":"default","selector":"all()",'
+    '"types":["Ingress"]}',
+    "stagedkubernetesnetworkpolicies/default/sk": '"spec":{"stagedAction":"Set","podSelector":{"matchLabels":{"app":'
+    '"web"}},"policyTypes":["Ingress"]}',
+    "networksets/default/partners": '"spec":{"nets":["192.0.2.0/24","2001:db8::/48"]}',
+    "globalnetworksets/blocklist": '"spec":{"nets":["203.0.113.7/32"]}',
+    "profiles/web-net": '"spec":{"ingress":[{"action":"Allow","source":{"selector":"has(web-net)"}}],'
+    '"egress":[{"action":"Allow"}],"labelsToApply":{"web-net":""}}',
+    "tiers/default": '"spec":{"order":1000000,"defaultAction":"Deny"},"status":{}',
     "livemigrations/openstack/lm-1": '"spec":{"source":{"workloadEndpoint":{"hostname":"node-1","orchestratorID":'
     '"openstack","workloadID":"openstack/b7a1c3de-0f2b-4a6c-9d3f-6a5b8c9d0e1f","endpointID":'
     '"a429fb36-0c11-4d22-8e33-44f555666777"}},"target":{"workloadEndpoint":{"hostname":"node-2","orchestratorID":'
@@ -55,8 +73,13 @@ EXAMPLES = {
 }
 LABELS = {
     "workloadendpoints": '"labels":{"app":"web","projectcalico.org/namespace":"default",'
-    '"projectcalico.org/orchestrator":"cni"}'
+    '"projectcalico.org/orchestrator":"cni"}',
+    **dict.fromkeys(
+        ("networkpolicies", "globalnetworkpolicies", "stagednetworkpolicies", "stagedglobalnetworkpolicies"),
+        '"labels":{"projectcalico.org/tier":"default"}',
+    ),
 }
+TIERED = [plural for plural in LABELS if plural != "workloadendpoints"]
 
 
 def stored(path: str) -> tuple[str, bytes]:
@@ -66,6 +89,8 @@ def stored(path: str) -> tuple[str, bytes]:
     metadata = [f'"name":"{name}"', METADATA]
     metadata += [f'"namespace":"{namespace[0]}"'] if namespace else []
     metadata += [LABELS[plural]] if plural in LABELS else []
+    if plural in TIERED:
+        metadata.append(f'"annotations":{{"projectcalico.org/metadata":"{{\\"name\\":\\"{name}\\"}}"}}')
     body = (
         f'{{"kind":"{kind}","apiVersion":"projectcalico.org/v3","metadata":{{{",".join(metadata)}}},{EXAMPLES[path]}}}'
     )

@@ -16,7 +16,7 @@ from tests.unit.model.documents import SPECS, document, json_values, key
 from tortie.model import KINDS, Resource, from_store, to_store, with_labels, with_spec
 from tortie.model.check import plain_type, type_info
 from tortie.model.document import ObjectMeta
-from tortie.model.scalars import AsNumber
+from tortie.model.scalars import AsNumber, Order, Protocol
 from tortie.model.schema import Spec
 
 # A change of each kind's spec through the model: in place, deep inside, or of a list's order.
@@ -35,6 +35,21 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "Node": lambda spec: replace(spec, bgp=replace(spec.bgp, as_number=AsNumber(65000))),
     "WorkloadEndpoint": lambda spec: replace(spec, ports=tuple(replace(port, port=81) for port in spec.ports)),
     "Profile": lambda spec: replace(spec, ingress=spec.ingress[::-1]),
+    "Tier": lambda spec: replace(spec, default_action="Deny"),
+    "NetworkPolicy": lambda spec: replace(
+        spec,
+        ingress=spec.ingress[::-1],
+        egress=(replace(spec.egress[0], protocol=Protocol(6)), *spec.egress[1:]),
+    ),
+    "GlobalNetworkPolicy": lambda spec: replace(spec, order=Order(7)),
+    "StagedNetworkPolicy": lambda spec: replace(spec, staged_action="Ignore"),
+    "StagedGlobalNetworkPolicy": lambda spec: replace(spec, pre_dnat=False),
+    "StagedKubernetesNetworkPolicy": lambda spec: replace(
+        spec, ingress=tuple(replace(rule, from_=rule.from_[::-1]) for rule in spec.ingress)
+    ),
+    "HostEndpoint": lambda spec: replace(spec, ports=tuple(replace(port, port=23) for port in spec.ports)),
+    "NetworkSet": lambda spec: replace(spec, nets=spec.nets[::-1]),
+    "GlobalNetworkSet": lambda spec: replace(spec, nets=spec.nets[1:]),
     "FelixConfiguration": lambda spec: replace(spec, ipv6_support=False),
     "ClusterInformation": lambda spec: replace(spec, datastore_ready=True),
     "KubeControllersConfiguration": lambda spec: replace(

@@ -11,9 +11,10 @@ from msgspec.structs import replace
 from tortie.errors import Problem
 from tortie.model.addresses import reader
 from tortie.model.codec import stand_in
+from tortie.model.condition import Condition
 from tortie.model.kind import NAME, Kind, column
 from tortie.model.resource import Resource
-from tortie.model.schema import Int64, Spec
+from tortie.model.schema import Spec
 from tortie.model.selector import Selector, parse
 
 LINK_LOCAL = (ip_network("169.254.0.0/16"), ip_network("fe80::/10"))
@@ -92,33 +93,12 @@ class IPPoolSpec(Spec, frozen=True, kw_only=True):
     """Manual: addresses come from the pool only where it is asked for by name. Default: Automatic."""
 
 
-class Condition(Spec, frozen=True, kw_only=True):
-    """A finding about the pool, written by Calico's controllers and kept."""
-
-    type: str
-    """What was looked at: `Allocatable`."""
-
-    status: str
-    """True, False or Unknown. Allocatable False stops allocation."""
-
-    reason: str = ""
-    """One word for why: OK, CIDROverlap, Terminating or PoolDisabled."""
-
-    message: str = ""
-    """The same for people."""
-
-    last_transition_time: str = ""
-    """When the status changed last, RFC 3339."""
-
-    observed_generation: Int64 = 0
-    """The generation of the object that was looked at."""
-
-
 class IPPoolStatus(Spec, frozen=True, kw_only=True):
     """What is known of the pool. Absent until somebody reports it."""
 
     conditions: tuple[Condition, ...] = ()
-    """The findings, one of each type."""
+    """The findings, one of each type. Allocatable False stops allocation, for the reason CIDROverlap, Terminating or
+    PoolDisabled."""
 
 
 def pools_overlap(one: IPPoolSpec, other: IPPoolSpec) -> bool:

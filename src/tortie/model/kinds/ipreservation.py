@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tortie.model.kind import NAME, Kind, column
+from tortie.model.kind import NAME, Kind, column, shortened
 from tortie.model.resource import Resource
 from tortie.model.schema import Prefix, Spec
 
@@ -17,12 +17,8 @@ class IPReservationSpec(Spec, frozen=True, kw_only=True):
     """The addresses, as prefixes with their length: 10.65.0.0/30, 10.65.0.21/32."""
 
 
-_SHOWN_CHARACTERS = 80
-
-
 def _cidrs(reservation: Resource[IPReservationSpec]) -> str:
-    text = ",".join(map(str, reservation.spec.reserved_cidrs))
-    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 3] + "..."
+    return shortened(",".join(map(str, reservation.spec.reserved_cidrs)))
 
 
 KIND = Kind(

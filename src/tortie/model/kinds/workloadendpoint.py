@@ -22,14 +22,22 @@ from tortie.model.addresses import (
     parse_network,
 )
 from tortie.model.kind import NAME, Kind, column
-from tortie.model.names import EndpointName
+from tortie.model.names import NAMESPACE_LABEL, EndpointName
 from tortie.model.resource import Resource
 from tortie.model.rule import PROTOCOLS_WITH_PORTS
 from tortie.model.scalars import Dscp, Protocol
-from tortie.model.schema import InterfaceName, Name, OptionalName, PortNumber, PortOrZero, Spec, json_name
+from tortie.model.schema import (
+    InterfaceName,
+    Name,
+    OptionalName,
+    OptionalPortName,
+    PortNumber,
+    PortOrZero,
+    Spec,
+    json_name,
+)
 
-# Calico's writers put both on every endpoint; policies select by them.
-NAMESPACE_LABEL = "projectcalico.org/namespace"
+# Calico's writers put it on every endpoint, as they do NAMESPACE_LABEL; policies select by them.
 ORCHESTRATOR_LABEL = "projectcalico.org/orchestrator"
 
 # Limits of 0 mean none, so the least that one may be is a rule and not part of the type.
@@ -39,13 +47,6 @@ Size = Annotated[int, Meta(ge=0, le=2**32 - 1)] | None
 PacketRate = Annotated[int, Meta(ge=0, le=10**4)] | None
 Connections = Annotated[int, Meta(ge=0, le=2**32 - 1)] | None
 
-PortName = Annotated[
-    str,
-    Meta(
-        pattern=r"^((?=.{1,15}\Z)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*|)\Z",
-        description="must be a port's name: at most 15 lower-case letters, digits and single -, one letter at least",
-    ),
-]
 ContainerId = Annotated[
     str,
     Meta(
@@ -58,7 +59,7 @@ ContainerId = Annotated[
 class EndpointPort(Spec, frozen=True, kw_only=True, omit_defaults=False):
     """A port with a name for rules. Calico writes every field of it, empty or not."""
 
-    name: PortName = ""
+    name: OptionalPortName = ""
     """What rules call the port: at most 15 lower-case letters, digits and `-`. Required without hostPort."""
 
     protocol: Protocol

@@ -31,6 +31,16 @@ ALIASES = {
     "IPAMConfiguration": "ipamconfiguration ipamconfigurations ipamconfig ipamconfigs",
     "BlockAffinity": "blockaffinity blockaffinities affinity affinities",
     "LiveMigration": "livemigration livemigrations",
+    "Tier": "tier tiers",
+    "NetworkPolicy": "networkpolicy networkpolicies policy policies np pol pols",
+    "GlobalNetworkPolicy": "globalnetworkpolicy globalnetworkpolicies gnp gnps",
+    "StagedNetworkPolicy": "stagednetworkpolicy stagednetworkpolicies stagedpolicy stagedpolicies snp spol spols",
+    "StagedGlobalNetworkPolicy": "stagedglobalnetworkpolicy stagedglobalnetworkpolicies sgnp sgnps",
+    "StagedKubernetesNetworkPolicy": "stagedkubernetesnetworkpolicy stagedkubernetesnetworkpolicies "
+    "stagedkubernetespolicy stagedkubernetespolicies sknp skpol skpols",
+    "HostEndpoint": "hostendpoint hostendpoints hep heps",
+    "NetworkSet": "networkset networksets netsets",
+    "GlobalNetworkSet": "globalnetworkset globalnetworksets gnetsets",
 }
 
 
@@ -144,6 +154,39 @@ TABLES = {
         {"NAME": "lm-1"},
         {"NAME": "lm-1", "SOURCE": "node-1/openstack/b7a1c3de", "TARGET": "vm == 'web'"},
     ),
+    "Tier": ({"NAME": "platform", "ORDER": "200.5"}, {"NAME": "platform", "ORDER": "200.5"}),
+    "NetworkPolicy": (
+        {"NAME": "allow-web", "TIER": "default"},
+        {"NAME": "allow-web", "TIER": "default", "ORDER": "100", "SELECTOR": "app == 'web'"},
+    ),
+    "GlobalNetworkPolicy": (
+        {"NAME": "deny-all", "TIER": "platform"},
+        {"NAME": "deny-all", "TIER": "platform", "ORDER": "1.5", "SELECTOR": "all()"},
+    ),
+    "StagedNetworkPolicy": (
+        {"NAME": "try-it", "TIER": "default"},
+        {"NAME": "try-it", "TIER": "default", "ORDER": "<nil>", "SELECTOR": "app == 'web'"},
+    ),
+    "StagedGlobalNetworkPolicy": (
+        {"NAME": "try-global", "TIER": "default"},
+        {"NAME": "try-global", "TIER": "default", "ORDER": "<nil>", "SELECTOR": "all()"},
+    ),
+    "StagedKubernetesNetworkPolicy": (
+        {"NAME": "sk"},
+        {"NAME": "sk", "PODSELECTOR": "app=web,tier in (a,b),!old"},
+    ),
+    "HostEndpoint": (
+        {"NAME": "node-1-eth0", "NODE": "node-1"},
+        {
+            "NAME": "node-1-eth0",
+            "NODE": "node-1",
+            "INTERFACE": "eth0",
+            "IPS": "172.18.203.126,fd00::126",
+            "PROFILES": "projectcalico-default-allow",
+        },
+    ),
+    "NetworkSet": ({"NAME": "partners"}, {"NAME": "partners", "NETS": "192.0.2.0/24,2001:db8::/48"}),
+    "GlobalNetworkSet": ({"NAME": "blocklist"}, {"NAME": "blocklist", "NETS": "203.0.113.7/32,203.0.113.8/32"}),
     "ClusterInformation": (
         {
             "NAME": "default",
@@ -215,6 +258,30 @@ class TestCellsOfUnsetFields:
 
     def test_a_pool_with_an_empty_selector_shows_that_of_all_nodes(self) -> None:
         assert cells("IPPool", Cluster(), wide=False, nodeSelector="")["SELECTOR"] == "all()"
+
+    def test_a_long_list_of_networks_is_cut(self) -> None:
+        nets = [f"10.65.0.{host}/32" for host in range(20)]
+        shown = cells("NetworkSet", Cluster(), wide=True, nets=nets)["NETS"]
+        assert shown == ",".join(nets)[:77] + "..."
+
+    def test_a_policy_without_order_and_selector(self) -> None:
+        shown = cells("NetworkPolicy", Cluster(), wide=True, tier=None, order=None, selector=None)
+        assert shown == {"NAME": "allow-web", "TIER": "default", "ORDER": "<nil>", "SELECTOR": ""}
+
+    def test_a_tier_without_order_shows_what_calico_takes_it_for(self) -> None:
+        assert cells("Tier", Cluster(), wide=False, order=None)["ORDER"] == "1e+06"
+
+    @pytest.mark.parametrize(
+        ("selector", "shown"),
+        [
+            (None, "<none>"),
+            ({"matchExpressions": [{"key": "a", "operator": "Exists"}]}, "a"),
+            ({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}, "a notin (b)"),
+        ],
+    )
+    def test_selectors_of_kubernetes(self, selector: object, shown: str) -> None:
+        kind = "StagedKubernetesNetworkPolicy"
+        assert cells(kind, Cluster(), wide=True, podSelector=selector)["PODSELECTOR"] == shown
 
     def test_orchestrator_is_shown_on_request_only(self) -> None:
         (column,) = KINDS["WorkloadEndpoint"].hidden

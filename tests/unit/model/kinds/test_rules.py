@@ -276,6 +276,161 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
     ("WorkloadEndpoint", {"qosControls": {"ingressBandwidth": 999}}, ["spec.qosControls.ingressBandwidth"]),
     ("WorkloadEndpoint", {"qosControls": {"dscp": 64}}, ["spec.qosControls.dscp"]),
     ("WorkloadEndpoint", {"qosControls": {"dscp": "CS7"}}, ["spec.qosControls.dscp"]),
+    ("Profile", {"labelsToApply": {"pcns.projectcalico.org/name": "blue", "a": ""}}, []),
+    ("Profile", {"labelsToApply": {"a b": "", "c": "d e"}}, ["spec.labelsToApply.a b", "spec.labelsToApply.c"]),
+    ("Tier", {"order": None, "defaultAction": None}, []),
+    ("Tier", {"order": -1.5}, []),
+    ("Tier", {"order": "1"}, ["spec.order"]),
+    ("Tier", {"order": True}, ["spec.order"]),
+    ("Tier", {"order": 2**1024}, ["spec.order"]),
+    ("Tier", {"defaultAction": "Allow"}, ["spec.defaultAction"]),
+    ("NetworkPolicy", {"tier": "", "order": None, "types": None, "selector": ""}, []),
+    ("NetworkPolicy", {"tier": "a.b"}, ["spec.tier"]),
+    ("NetworkPolicy", {"order": "1"}, ["spec.order"]),
+    ("NetworkPolicy", {"types": ["Ingress", "Ingress"]}, ["spec.types"]),
+    ("NetworkPolicy", {"types": ["ingress"]}, ["spec.types[0]"]),
+    ("NetworkPolicy", {"selector": "global()"}, ["spec.selector"]),
+    ("NetworkPolicy", {"serviceAccountSelector": "!global()"}, ["spec.serviceAccountSelector"]),
+    ("NetworkPolicy", {"performanceHints": ["AssumeNeededOnEveryNode"] * 2}, ["spec.performanceHints"]),
+    ("NetworkPolicy", {"performanceHints": ["Fast"]}, ["spec.performanceHints[0]"]),
+    ("NetworkPolicy", {"namespaceSelector": "all()"}, ["spec.namespaceSelector"]),
+    ("NetworkPolicy", {"doNotTrack": True}, ["spec.doNotTrack"]),
+    ("NetworkPolicy", {"ingress": [{"action": "Allow"}] * 1024}, []),
+    ("NetworkPolicy", {"ingress": [{"action": "Allow"}] * 1025}, ["spec.ingress"]),
+    ("NetworkPolicy", {"egress": [{"action": "Allow"}] * 1025}, ["spec.egress"]),
+    ("NetworkPolicy", {"egress": [{"action": "Allow", "http": {}}]}, ["spec.egress[0].http"]),
+    ("NetworkPolicy", {"egress": [{"action": "Deny", "destination": {"services": {"name": "s"}}}]}, []),
+    ("GlobalNetworkPolicy", {"doNotTrack": None, "applyOnForward": None}, []),
+    ("GlobalNetworkPolicy", {"applyOnForward": None}, ["spec.applyOnForward"]),
+    ("GlobalNetworkPolicy", {"preDNAT": True}, ["spec.preDNAT"]),
+    ("GlobalNetworkPolicy", {"preDNAT": True, "doNotTrack": False}, []),
+    ("GlobalNetworkPolicy", {"preDNAT": True, "doNotTrack": False, "applyOnForward": False}, ["spec.applyOnForward"]),
+    (
+        "GlobalNetworkPolicy",
+        {"preDNAT": True, "doNotTrack": None, "egress": [{"action": "Allow"}], "types": ["Ingress", "Egress"]},
+        ["spec.egress", "spec.types"],
+    ),
+    ("GlobalNetworkPolicy", {"namespaceSelector": "global()"}, ["spec.namespaceSelector"]),
+    (
+        "GlobalNetworkPolicy",
+        {
+            "ingress": [{"action": "Allow", "source": {"services": {"name": "s"}}}],
+            "egress": [{"action": "Allow", "destination": {"services": {"name": "s", "namespace": "n"}}}],
+        },
+        ["spec.ingress[0].source.services.namespace"],
+    ),
+    ("StagedNetworkPolicy", {"stagedAction": None}, []),
+    ("StagedNetworkPolicy", {"stagedAction": "Try"}, ["spec.stagedAction"]),
+    ("StagedNetworkPolicy", {"stagedAction": "Delete"}, ["spec.egress", "spec.selector"]),
+    ("StagedNetworkPolicy", {"stagedAction": "Delete", "egress": None, "selector": ""}, []),
+    ("StagedNetworkPolicy", {"stagedAction": "Delete", "egress": None, "selector": None, "order": 0}, ["spec.order"]),
+    ("StagedNetworkPolicy", {"types": ["Egress", "Egress"]}, ["spec.types"]),
+    ("StagedGlobalNetworkPolicy", {"applyOnForward": None}, ["spec.applyOnForward"]),
+    (
+        "StagedGlobalNetworkPolicy",
+        {"stagedAction": "Delete", "ingress": None, "namespaceSelector": "all()"},
+        ["spec.applyOnForward", "spec.namespaceSelector", "spec.preDNAT", "spec.selector"],
+    ),
+    ("StagedKubernetesNetworkPolicy", {"podSelector": None, "ingress": None, "egress": None}, []),
+    ("StagedKubernetesNetworkPolicy", {"stagedAction": "Learn"}, []),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"stagedAction": "Delete", "ingress": None, "policyTypes": None},
+        ["spec.egress", "spec.podSelector"],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"stagedAction": "Delete", "ingress": None, "egress": None, "policyTypes": None, "podSelector": {}},
+        [],
+    ),
+    ("StagedKubernetesNetworkPolicy", {"policyTypes": ["Egress", "Egress"]}, ["spec.policyTypes"]),
+    ("StagedKubernetesNetworkPolicy", {"policyTypes": ["ingress"]}, ["spec.policyTypes[0]"]),
+    ("StagedKubernetesNetworkPolicy", {"ingress": [{}], "egress": [{"to": [], "ports": [{}]}]}, []),
+    ("StagedKubernetesNetworkPolicy", {"ingress": [{"ports": [{"port": 1, "endPort": 1}]}]}, []),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"ingress": [{"ports": [{"port": 0}, {"port": 65536}, {"port": "80"}, {"port": "Web"}, {"protocol": "ICMP"}]}]},
+        [*(f"spec.ingress[0].ports[{index}].port" for index in range(4)), "spec.ingress[0].ports[4].protocol"],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"ingress": [{"ports": [{"endPort": 2}, {"port": "http", "endPort": 2}, {"port": 3, "endPort": 2}]}]},
+        [f"spec.ingress[0].ports[{index}].endPort" for index in range(3)],
+    ),
+    ("StagedKubernetesNetworkPolicy", {"egress": [{"to": [{}]}]}, ["spec.egress[0].to[0]"]),
+    ("StagedKubernetesNetworkPolicy", {"egress": [{"from": []}]}, ["spec.egress[0].from"]),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}, "namespaceSelector": {}}]}]},
+        ["spec.egress[0].to[0].namespaceSelector", "spec.egress[0].to[0].podSelector"],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.0/8", "except": ["10.0.0.0/8", "11.0.0.0/9", "::/0"]}}]}]},
+        [f"spec.ingress[0].from[0].ipBlock.except[{index}]" for index in range(3)],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {"ingress": [{"from": [{"ipBlock": {"cidr": "10.0.0.1"}}, {"ipBlock": {}}]}]},
+        ["spec.ingress[0].from[0].ipBlock.cidr", "spec.ingress[0].from[1].ipBlock.cidr"],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {
+            "podSelector": {
+                "matchLabels": {"a b": "c d"},
+                "matchExpressions": [
+                    {"key": "a", "operator": "In"},
+                    {"key": "a", "operator": "Exists", "values": ["b"]},
+                    {"key": "a b", "operator": "DoesNotExist"},
+                    {"key": "a", "operator": "NotIn", "values": ["b", "c d"]},
+                    {"key": "a", "operator": "Equals"},
+                ],
+            }
+        },
+        ["spec.podSelector.matchExpressions[4].operator"],
+    ),
+    (
+        "StagedKubernetesNetworkPolicy",
+        {
+            "podSelector": {
+                "matchLabels": {"a b": "c"},
+                "matchExpressions": [
+                    {"key": "a", "operator": "In"},
+                    {"key": "a", "operator": "Exists", "values": ["b"]},
+                    {"key": "a b", "operator": "DoesNotExist"},
+                    {"key": "a", "operator": "NotIn", "values": ["b", "c d"]},
+                ],
+            }
+        },
+        [
+            "spec.podSelector.matchExpressions[0].values",
+            "spec.podSelector.matchExpressions[1].values",
+            "spec.podSelector.matchExpressions[2].key",
+            "spec.podSelector.matchExpressions[3].values",
+            "spec.podSelector.matchLabels.a b",
+        ],
+    ),
+    ("HostEndpoint", {"node": None}, ["spec.node"]),
+    ("HostEndpoint", {"node": ""}, ["spec.node"]),
+    ("HostEndpoint", {"interfaceName": "*", "expectedIPs": None}, []),
+    ("HostEndpoint", {"interfaceName": "eth*"}, ["spec.interfaceName"]),
+    ("HostEndpoint", {"interfaceName": "x" * 16}, ["spec.interfaceName"]),
+    ("HostEndpoint", {"interfaceName": None}, []),
+    ("HostEndpoint", {"interfaceName": "", "expectedIPs": []}, ["spec.interfaceName"]),
+    ("HostEndpoint", {"expectedIPs": ["10.0.0.1/32"]}, ["spec.expectedIPs[0]"]),
+    ("HostEndpoint", {"profiles": ["A"]}, ["spec.profiles[0]"]),
+    ("HostEndpoint", {"ports": [{"name": "dns", "protocol": 17, "port": 65535}]}, []),
+    ("HostEndpoint", {"ports": [{"name": "ping", "protocol": "ICMP", "port": 1}]}, ["spec.ports[0].protocol"]),
+    (
+        "HostEndpoint",
+        {"ports": [{"name": "", "protocol": "TCP", "port": 0}, {"name": "a"}]},
+        ["spec.ports[0].name", "spec.ports[0].port", "spec.ports[1].port", "spec.ports[1].protocol"],
+    ),
+    ("NetworkSet", {"nets": None}, []),
+    ("NetworkSet", {"nets": ["10.0.0.1", "10.0.0.1/8", "fd00::1"]}, []),
+    ("NetworkSet", {"nets": ["office"]}, ["spec.nets[0]"]),
+    ("GlobalNetworkSet", {"nets": ["10.0.0.0/33"]}, ["spec.nets[0]"]),
     ("FelixConfiguration", {"interfacePrefix": "cali, tap,ns-"}, []),
     ("FelixConfiguration", {"reportingInterval": "1500ms", "iptablesRefreshInterval": "1h30m"}, []),
     ("FelixConfiguration", {"reportingInterval": "1.5s"}, ["spec.reportingInterval"]),
@@ -367,7 +522,77 @@ def test_a_peer_needs_its_filters() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "kind", ["NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"]
+)
+@pytest.mark.parametrize(("tier", "needed"), [("ops", "ops"), ("", "default"), (None, "default")])
+def test_a_policy_needs_its_tier_to_be_created(kind: str, tier: str | None, needed: str) -> None:
+    policy = from_user(document(kind, tier=tier))
+    need = Need(ResourceKey("Tier", "", needed), "spec.tier", only_to_create=True)
+    assert list(KINDS[kind].needs(policy)) == [need]
+
+
+class TestBuiltInTiers:
+    @pytest.mark.parametrize(
+        ("name", "order", "action", "wrong"),
+        [
+            ("default", 1000000, "Deny", []),
+            ("default", None, None, []),
+            ("default", 1, "Pass", ["spec.defaultAction", "spec.order"]),
+            ("kube-admin", 1000, "Pass", []),
+            ("kube-admin", None, "Pass", ["spec.order"]),
+            ("kube-admin", 1000, None, ["spec.defaultAction"]),
+            ("kube-baseline", 10000000, "Pass", []),
+            ("kube-baseline", 1e7, "Pass", []),
+            ("kube-baseline", 1, "Pass", ["spec.order"]),
+        ],
+    )
+    def test_are_as_they_are(self, name: str, order: float | None, action: str | None, wrong: list[str]) -> None:
+        assert places(named("Tier", name, order=order, defaultAction=action)) == wrong
+
+    def test_are_read_also_if_somebody_changed_them(self) -> None:
+        body = named("Tier", "default", order=7, defaultAction="Pass")
+        assert isinstance(from_store(ResourceKey("Tier", "", "default"), msgspec.json.encode(body)), Resource)
+
+
 class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "of_namespaces", "of_all"),
+        [
+            ("web", True, True),
+            ("default.web", True, True),
+            ("a-b.c-d", True, True),
+            ("a.b.c", False, False),
+            ("knp.default.web", True, False),
+            ("knp.default.a.b.c", True, False),
+            ("ossg.default.b7a1c3de-0f2b", True, False),
+            ("knp.other.web", False, False),
+            ("knp.default.", False, False),
+            ("Web", False, False),
+            ("", False, False),
+        ],
+    )
+    def test_policies(self, name: str, of_namespaces: bool, of_all: bool) -> None:
+        for kind in ("NetworkPolicy", "StagedNetworkPolicy"):
+            assert places(named(kind, name)) == ([] if of_namespaces else ["metadata.name"])
+        for kind in ("GlobalNetworkPolicy", "StagedGlobalNetworkPolicy"):
+            assert places(named(kind, name)) == ([] if of_all else ["metadata.name"])
+
+    def test_policies_of_kubernetes_on_trial_have_any_name(self) -> None:
+        assert places(named("StagedKubernetesNetworkPolicy", "a.b.c")) == []
+
+    @pytest.mark.parametrize(
+        ("name", "is_valid"), [("a" * 63, True), ("a" * 64, False), ("a.b", False), ("a-b", True), ("A", False)]
+    )
+    def test_tiers(self, name: str, is_valid: bool) -> None:
+        assert places(named("Tier", name)) == ([] if is_valid else ["metadata.name"])
+
+    @pytest.mark.parametrize("kind", ["NetworkSet", "GlobalNetworkSet"])
+    def test_network_sets_are_not_labelled_with_a_namespace(self, kind: str) -> None:
+        body = document(kind)
+        body["metadata"]["labels"]["projectcalico.org/namespace"] = "default"
+        assert places(body) == ["metadata.labels.projectcalico.org/namespace"]
+
     def test_only_one_cluster_information(self) -> None:
         assert places(named("ClusterInformation", "other")) == ["metadata.name"]
 
