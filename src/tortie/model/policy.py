@@ -15,6 +15,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from tortie.errors import Problem
+from tortie.model.condition import Condition
 from tortie.model.kind import NAME, Need, column
 from tortie.model.names import DNS_LABEL, MAX_LABEL_PART_LENGTH, name_fault
 from tortie.model.resource import Resource, ResourceKey
@@ -90,6 +91,13 @@ class GlobalPolicySpec(PolicySpec, frozen=True, kw_only=True):
 
     apply_on_forward: bool = False
     """Applies the policy also to what a host endpoint forwards. Default: false."""
+
+
+class PolicyStatus(Spec, frozen=True, kw_only=True):
+    """What is known of the policy. Absent until somebody reports it."""
+
+    conditions: tuple[Condition, ...] = ()
+    """The findings, one of each type. Valid False means that Calico's programs ignore the policy."""
 
 
 P = TypeVar("P", bound=PolicySpec)

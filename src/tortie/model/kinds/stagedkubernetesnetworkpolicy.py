@@ -13,7 +13,7 @@ from tortie.errors import Problem
 from tortie.model.codec import stand_in
 from tortie.model.kind import NAME, Kind, column
 from tortie.model.names import label_problems
-from tortie.model.policy import PolicyType, StagedAction, deletion_problems, repeats
+from tortie.model.policy import PolicyStatus, PolicyType, StagedAction, deletion_problems, repeats
 from tortie.model.resource import Resource
 from tortie.model.schema import PORT_NAME, PortNumber, Prefix, Spec
 
@@ -243,6 +243,7 @@ KIND = Kind(
         "skpols",
     ),
     spec=StagedKubernetesNetworkPolicySpec,
+    status=PolicyStatus,
     columns=(NAME,),
     wide=(NAME, column("PODSELECTOR", _pods)),
     namespaced=True,

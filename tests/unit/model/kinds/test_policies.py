@@ -102,6 +102,14 @@ class TestTiered:
             assert f'"order":{order}' in to_store(policy).decode()
 
 
+@pytest.mark.parametrize("kind", [*sorted(TIERED), "StagedKubernetesNetworkPolicy"])
+def test_a_status_is_kept(kind: str) -> None:
+    status = {"conditions": [{"type": "Valid", "status": "True", "reason": "Valid", "message": ""}]}
+    assert written(stored(kind, document(kind) | {"status": status}))["status"] == status
+    assert written(from_user(document(kind) | {"status": status}))["status"] == status
+    assert "status" not in written(from_user(document(kind)))
+
+
 @pytest.mark.parametrize("kind", ["StagedNetworkPolicy", "StagedGlobalNetworkPolicy"])
 def test_a_staged_deletion_has_no_types(kind: str) -> None:
     policy = user(kind, stagedAction="Delete", tier="ops", types=["Ingress"])
