@@ -78,8 +78,12 @@ def _write_struct(value: Any, info: mi.StructType, base: Mapping[str, Any]) -> d
     document: dict[str, Any] = {}
     for field in info.fields:
         part = getattr(value, field.name)
-        if not _left_out(info, field, part):
-            document[field.encode_name] = _write(part, field.type, base.get(field.encode_name))
+        is_left_out = _left_out(info, field, part)
+        if is_left_out and not isinstance(part, msgspec.Struct):
+            continue
+        document_of_part = _write(part, field.type, base.get(field.encode_name))
+        if document_of_part or not is_left_out:  # an object that says nothing may hold what the model does not know
+            document[field.encode_name] = document_of_part
     known = {field.encode_name for field in info.fields}
     return document | {name: part for name, part in base.items() if name not in known}
 

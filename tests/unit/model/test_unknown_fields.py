@@ -143,3 +143,12 @@ def test_everywhere_at_once(kind: str) -> None:
     for number, place in enumerate(all_objects(kind, body)):
         place["newField"] = number
     assert msgspec.json.decode(to_store(read(kind, body))) == body
+
+
+def test_in_an_object_that_says_nothing_else() -> None:
+    body = document("Profile", ingress=[{"action": "Allow", "source": {"newField": 1}, "destination": {}}])
+    resource = from_store(key("Profile"), msgspec.json.encode(body))
+    assert isinstance(resource, Resource)
+    assert msgspec.json.decode(to_store(resource))["spec"]["ingress"] == [
+        {"action": "Allow", "source": {"newField": 1}}
+    ]
