@@ -22,7 +22,7 @@ from tortie.model.addresses import (
     parse_network,
 )
 from tortie.model.kind import NAME, Kind, column
-from tortie.model.names import NAMESPACE_LABEL, EndpointName
+from tortie.model.names import NAMESPACE_LABEL, EndpointName, label_problems
 from tortie.model.resource import Resource
 from tortie.model.rule import PROTOCOLS_WITH_PORTS
 from tortie.model.scalars import Dscp, Protocol
@@ -244,6 +244,16 @@ def rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
         yield from _qos_rules(spec.qos_controls)
 
 
+def write_rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
+    """What could not be the value of the labels that writers add."""
+    for path, value in (
+        ("metadata.namespace", endpoint.key.namespace),
+        ("spec.orchestrator", endpoint.spec.orchestrator),
+    ):
+        for problem in label_problems({NAMESPACE_LABEL: value}):
+            yield problem._replace(path=path)
+
+
 _LEAST_BITS = 1000
 _IN_BITS = (
     "ingress_bandwidth",
@@ -298,5 +308,6 @@ KIND = Kind(
     namespaced=True,
     on_write=add_labels,
     rules=rules,
+    write_rules=write_rules,
     computed_name=computed_name,
 )

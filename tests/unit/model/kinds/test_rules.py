@@ -493,6 +493,12 @@ def named(kind: str, name: str, **spec: Any) -> dict[str, Any]:
     return body
 
 
+def test_what_a_writer_makes_a_label_of_must_be_fit_for_one() -> None:
+    body = document("WorkloadEndpoint", orchestrator="o" * 64, workload="w")
+    body["metadata"] = {"name": f"node--1-{'o' * 64}-w-eth0", "namespace": "a:b"}
+    assert places(body) == ["metadata.namespace", "spec.orchestrator"]
+
+
 class TestStoredObjects:
     """What only writers refuse is no reason to treat a stored object as absent."""
 
