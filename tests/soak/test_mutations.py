@@ -5,6 +5,7 @@ The seed is printed; `TORTIE_SOAK_SEED=n` repeats a run.
 
 from __future__ import annotations
 
+import copy
 import os
 import random
 import secrets
@@ -43,6 +44,11 @@ ODD: list[Any] = [
 ]
 
 
+def odd(chance: random.Random) -> Any:
+    """A value of its own, since a later change may change it."""
+    return copy.deepcopy(chance.choice(ODD))
+
+
 def mutated(body: Any, chance: random.Random) -> None:
     """Changes one place of the document."""
     found = list(places(body))
@@ -51,8 +57,8 @@ def mutated(body: Any, chance: random.Random) -> None:
     container, part = chance.choice(found)
     other, other_part = chance.choice(found)
     changes: list[Callable[[], object]] = [
-        lambda: container.__setitem__(part, chance.choice(ODD)),
-        lambda: container.__setitem__(part, chance.choice(ODD)),
+        lambda: container.__setitem__(part, odd(chance)),
+        lambda: container.__setitem__(part, odd(chance)),
         lambda: container.__delitem__(part),
         lambda: container.__setitem__(part, [container[part]]),
         lambda: container.__setitem__(part, {"value": container[part]}),
@@ -62,10 +68,10 @@ def mutated(body: Any, chance: random.Random) -> None:
     if isinstance(container, dict):
         changes += [
             lambda: container.__setitem__(str(part)[:-1] or "x", container[part]),
-            lambda: container.__setitem__(chance.choice(["newField", "spec", "kind", "order", ""]), chance.choice(ODD)),
+            lambda: container.__setitem__(chance.choice(["newField", "spec", "kind", "order", ""]), odd(chance)),
         ]
     else:
-        changes.append(lambda: container.insert(0, chance.choice(ODD)))
+        changes.append(lambda: container.insert(0, odd(chance)))
     chance.choice(changes)()
 
 
