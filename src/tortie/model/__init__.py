@@ -9,8 +9,8 @@ How the folder is cut:
 * `resource` the values; `kind` what describes a kind; `kinds/` one file per kind, found by being there;
 * `schema`, `codec`, `scalars`, `addresses`, `community`, `rule`, `policy`, `networks`, `condition`, `secret`, `felix/`
   what specs are made of; `selector/` the language;
-* `decode`, `encode` the ways in and out; below them `document` (plain JSON), `check` and `judge` (all faults of a
-  document), `write` (typed values onto a document);
+* `decode`, `encode` the ways in and out; below them `document` (plain JSON), `understood` (what Go's decoder takes a
+  value for), `check` and `judge` (all faults of a document), `write` (typed values onto a document);
 * `names` what may be called how; `keys` where things are stored;
 * `allocation` what IPAM keeps, which are no resources.
 

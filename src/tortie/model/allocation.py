@@ -11,6 +11,7 @@ once in the queue of free ones, or it has an owner; each owner's entry has an ad
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, TypeVar
@@ -21,13 +22,14 @@ from msgspec import Meta
 from tortie.errors import InvalidResource, Problem, Sort
 from tortie.model.addresses import Network, parse_strict_network
 from tortie.model.codec import stand_in
-from tortie.model.document import without_nulls
 from tortie.model.judge import read
 from tortie.model.schema import Spec
+from tortie.model.understood import understood
 from tortie.model.write import rendered
 
 # Host bits of the largest blocks that a pool may have: /20 and /116.
 _MAX_HOST_BITS = 12
+_ORDINAL = re.compile(r"[0-9]{1,4}")
 
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -198,7 +200,7 @@ def from_store(kind: type[Value], data: bytes, revision: int = 0) -> Stored[Valu
     try:
         # Releases that knew no state of an affinity stored nothing.
         document = msgspec.json.decode(data) if data or kind is not Affinity else {}
-        body = without_nulls(document)
+        body = understood(document, kind)
         value, problems = read(body, kind, "", body)
     except (msgspec.MsgspecError, ValueError) as error:
         raise InvalidResource(kind.__name__, (Problem("", "", f"is not JSON: {error}", Sort.TYPE),)) from error
@@ -241,7 +243,7 @@ def block_problems(block: Block) -> Iterator[Problem]:
     if block.affinity_claim_time and _time(block.affinity_claim_time) is None:
         yield Problem("affinity_claim_time", block.affinity_claim_time, _TIME_WORDS)
     for ordinal_text in block.sequence_number_for_allocation:
-        if not ordinal_text.isdecimal() or int(ordinal_text) >= block.size:
+        if not _ORDINAL.fullmatch(ordinal_text) or int(ordinal_text) >= block.size:
             yield Problem(
                 f"sequenceNumberForAllocation.{ordinal_text}", ordinal_text, "must be an ordinal of the block"
             )

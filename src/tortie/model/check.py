@@ -21,6 +21,9 @@ from tortie.model.names import suggestion
 UNKNOWN_FIELD = "unknown field"
 _SHOWN_CHARACTERS = 80
 
+# The fields of a stored document: see `_shape`.
+_Shape = Mapping[str, Any] | None
+
 _NOTHING = object()  # of no JSON type, so that only a field of any type takes it
 
 type_info = functools.cache(mi.type_info)
@@ -30,9 +33,42 @@ def faults(part: object, cls: type, path: str, stored: object = None) -> Iterato
     """The faults of a part of a document that should be a `cls`, and is found at `path`.
 
     A field that `cls` does not know is no fault where `stored` has it at the same path: somebody with a newer
-    model wrote it.
+    model wrote it. In a list it may stand in any element, since elements move.
     """
-    return _faults(part, type_info(cls), path, stored)
+    return _faults(part, type_info(cls), path, _shape(stored, type_info(cls)))
+
+
+def without_faults(part: Any, cls: type) -> Any:
+    """What of a part of a document has no fault: elements of lists keep their places, or the whole list is left out."""
+    return _without_faults(part, type_info(cls))
+
+
+def _without_faults(value: Any, info: mi.Type) -> Any:
+    match plain_type(info):
+        case mi.StructType(fields=fields) if isinstance(value, Mapping):
+            known = {field.encode_name: field.type for field in fields}
+            sound = {name: _without_faults(part, known[name]) for name, part in value.items() if name in known}
+            return {name: part for name, part in sound.items() if not any(_faults(part, known[name], "", None))}
+        case mi.VarTupleType(item_type=item) if isinstance(value, list):
+            return [_without_faults(part, item) for part in value]
+    return value
+
+
+def _shape(part: object, info: mi.Type) -> dict[str, Any]:
+    """The fields of a document and of the objects in it, as nested mappings: a list has those of all its elements."""
+    shape: dict[str, Any] = {}
+    match plain_type(info):
+        case mi.StructType(fields=fields) if isinstance(part, Mapping):
+            types = {field.encode_name: field.type for field in fields}
+            shape = {name: _shape(inner, types[name]) if name in types else {} for name, inner in part.items()}
+        case mi.VarTupleType(item_type=item) if isinstance(part, list):
+            for inner in part:
+                shape = _united(shape, _shape(inner, item))
+    return shape
+
+
+def _united(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return one | {name: _united(one.get(name, {}), inner) for name, inner in other.items()}
 
 
 def allowed(info: mi.Type) -> str:
@@ -40,7 +76,7 @@ def allowed(info: mi.Type) -> str:
     return next((fault.reason for fault in _faults(_NOTHING, info, "", None)), "")
 
 
-def _faults(value: object, info: mi.Type, path: str, stored: object) -> Iterator[Problem]:
+def _faults(value: object, info: mi.Type, path: str, stored: _Shape) -> Iterator[Problem]:
     match info:
         case mi.Metadata(type=inner, extra_json_schema=schema):
             yield from _annotated_faults(value, inner, schema or {}, path, stored)
@@ -64,7 +100,7 @@ def _faults(value: object, info: mi.Type, path: str, stored: object) -> Iterator
 
 
 def _annotated_faults(
-    value: object, info: mi.Type, schema: Mapping[str, Any], path: str, stored: object
+    value: object, info: mi.Type, schema: Mapping[str, Any], path: str, stored: _Shape
 ) -> Iterator[Problem]:
     words = schema.get("description", "")
     found = list(_faults(value, info, path, stored))
@@ -73,11 +109,11 @@ def _annotated_faults(
         yield Problem(path, shown(value), words)
 
 
-def _struct_faults(value: object, info: mi.StructType, path: str, stored: object) -> Iterator[Problem]:
+def _struct_faults(value: object, info: mi.StructType, path: str, stored: _Shape) -> Iterator[Problem]:
     if not isinstance(value, Mapping):
         yield Problem(path, kind_of(value), "must be an object with fields", Sort.TYPE)
         return
-    kept = stored if isinstance(stored, Mapping) else {}
+    kept = stored or {}
     known = {field.encode_name: field for field in info.fields}
     for name, part in value.items():
         if name in known:
@@ -89,16 +125,14 @@ def _struct_faults(value: object, info: mi.StructType, path: str, stored: object
             yield Problem(join(path, name), "", "is required")
 
 
-def _list_faults(value: object, info: mi.VarTupleType, path: str, stored: object) -> Iterator[Problem]:
+def _list_faults(value: object, info: mi.VarTupleType, path: str, stored: _Shape) -> Iterator[Problem]:
     if not isinstance(value, list):
         yield Problem(path, kind_of(value), "must be a list", Sort.TYPE)
         return
     if info.max_length is not None and len(value) > info.max_length:
         yield Problem(path, f"{len(value)} items", f"must have at most {info.max_length} items")
-    kept = stored if isinstance(stored, list) else []
     for index, part in enumerate(value):
-        counterpart = kept[index] if index < len(kept) else None
-        yield from _faults(part, info.item_type, f"{path}[{index}]", counterpart)
+        yield from _faults(part, info.item_type, f"{path}[{index}]", stored)
 
 
 def _map_faults(value: object, item: mi.Type, path: str) -> Iterator[Problem]:
@@ -109,7 +143,7 @@ def _map_faults(value: object, item: mi.Type, path: str) -> Iterator[Problem]:
         yield from _faults(part, item, join(path, name), None)
 
 
-def _union_faults(value: object, types: tuple[mi.Type, ...], path: str, stored: object) -> Iterator[Problem]:
+def _union_faults(value: object, types: tuple[mi.Type, ...], path: str, stored: _Shape) -> Iterator[Problem]:
     if value is None and any(isinstance(info, mi.NoneType) for info in types):
         return
     attempts = [list(_faults(value, info, path, stored)) for info in types if not isinstance(info, mi.NoneType)]
@@ -166,38 +200,6 @@ def plain_type(info: mi.Type) -> mi.Type:
         present = [each for each in info.types if not isinstance(each, mi.NoneType)]
         return plain_type(present[0]) if len(present) == 1 else mi.AnyType()
     return info
-
-
-def without_blanks(part: Any, cls: type) -> Any:
-    """A document without the fields that are an empty text and for Calico a mere text, which is absent when empty."""
-    return _without_blanks(part, type_info(cls))
-
-
-def _without_blanks(value: Any, info: mi.Type) -> Any:
-    match plain_type(info):
-        case mi.StructType(fields=fields) if isinstance(value, Mapping):
-            known = {field.encode_name: field for field in fields}
-            return {
-                name: _without_blanks(part, known[name].type) if name in known else part
-                for name, part in value.items()
-                if not (part == "" and name in known and _absent_when_blank(known[name]))
-            }
-        case mi.VarTupleType(item_type=item) if isinstance(value, list):
-            return [_without_blanks(part, item) for part in value]
-    return value
-
-
-def _absent_when_blank(field: mi.Field) -> bool:
-    if field.required:
-        return False
-    match plain_type(field.type):
-        case mi.LiteralType():
-            return True
-        case mi.StrType():
-            return field.default is None
-        case mi.CustomType(cls=cls):
-            return getattr(cls, "is_text", False)
-    return False
 
 
 def _text_fault(value: str, info: mi.StrType) -> str:

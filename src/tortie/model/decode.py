@@ -4,8 +4,8 @@ A user's document may hold no field that the model does not know, unless the sto
 all its faults are reported at once. A stored document may hold unknown fields, which are kept; if it breaks the
 rules of its kind it becomes a `Quarantined`, and no content whatever raises.
 
-What no single field can show is judged by the rules of the kind, and only when the spec has no other fault: a rule
-that meets a misspelt field would complain of the field's absence too.
+What no single field can show is judged by the rules of the kind, also beside values that are out of their ranges. Not
+beside a misspelt field, or a value of another type: a rule would complain of the field's absence too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from tortie.errors import InvalidResource, Problem, Sort
-from tortie.model.check import faults, shown
+from tortie.model.check import faults, shown, without_faults
 from tortie.model.document import ObjectMeta, plain, without_nulls
 from tortie.model.judge import metadata_problems, outer_problems, read
 from tortie.model.kind import Kind
@@ -26,11 +26,14 @@ from tortie.model.kinds import KINDS
 from tortie.model.names import suggestion
 from tortie.model.resource import API_VERSION, Metadata, Quarantined, Resource, ResourceKey
 from tortie.model.schema import convert
+from tortie.model.understood import field_name, understood
 from tortie.model.write import adopted, document_of
 
 DEFAULT_NAMESPACE = "default"
 
 _REVISION = re.compile(r"[0-9]{1,19}")
+_WORD = re.compile(r"\w+")
+_LAST_FIELD = re.compile(r"[^.\[\]]+(?=(?:\[[0-9]+\])*\Z)")
 _EMPTY: dict[str, Any] = {"metadata": {}, "spec": {}}
 _TOO_DEEP = Problem("", "", "is nested too deeply to be read", Sort.TYPE)
 
@@ -76,16 +79,17 @@ def from_user(
     reported = {problem.path for problem in problems}
     problems += [problem for problem in metadata_problems(metadata) if problem.path not in reported]
     problems += spec_problems
-    if spec is None or spec_problems:
+    sound = spec if not spec_problems else _without_faults(kind, body["spec"], spec_problems)
+    if sound is None:
         raise InvalidResource(_subject(key), tuple(problems))
 
     base = _updated(kind, body, stored) if stored else body | {"metadata": {}}
     revision = int(found.resource_version) if _REVISION.fullmatch(found.resource_version) else 0
-    resource = Resource(key=key, metadata=metadata, spec=spec, document=base, revision=revision)
+    resource = Resource(key=key, metadata=metadata, spec=sound, document=base, revision=revision)
     resource = kind.on_read(replace(resource, document=document_of(resource)))
-    problems += kind.rules(resource)
-    problems += kind.write_rules(resource)
-    problems += kind.change_rules(stored, resource) if stored else ()
+    broken = [*kind.rules(resource), *kind.write_rules(resource)]
+    broken += kind.change_rules(stored, resource) if stored else ()
+    problems += _besides(spec_problems, broken, kind)
     if problems:
         raise InvalidResource(_subject(key), tuple(problems))
     return resource
@@ -142,7 +146,7 @@ def _slowly(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[Object
     if not isinstance(document, dict):
         problem = Problem("", shown(document), "must be an object with fields", Sort.TYPE)
         raise InvalidResource(str(key), (problem,))
-    body = _EMPTY | without_nulls(document)
+    body = _understood(kind, document)
     metadata, problems = read(body["metadata"], ObjectMeta, "metadata", body["metadata"])
     spec, spec_problems = read(body["spec"], kind.spec, "spec", body["spec"])
     if metadata is None or spec is None:
@@ -185,6 +189,29 @@ def _request_problems(kind: Kind[Any], metadata: ObjectMeta) -> Iterator[Problem
         yield Problem("metadata.resourceVersion", metadata.resource_version, "must be a decimal number in quotes")
 
 
+def _without_faults(kind: Kind[Any], spec: Any, problems: list[Problem]) -> Any:
+    """The spec without its faulty values, for the rules to judge the rest; None where that would mislead.
+
+    A field that is misspelt, or a value that cannot be read, would be missed.
+    """
+    if any(problem.sort is not Sort.RULE for problem in problems):
+        return None
+    try:
+        return convert(without_faults(spec, kind.spec), kind.spec)
+    except msgspec.ValidationError:
+        return None
+
+
+def _besides(faults: list[Problem], broken: list[Problem], kind: Kind[Any]) -> Iterator[Problem]:
+    """The broken rules that do not speak of a faulty value, nor of what holds one: the rules have not seen it."""
+    unseen = {name for fault in faults for name in _LAST_FIELD.findall(fault.path)}
+    for problem in broken:
+        holds_fault = any(fault.path.startswith(problem.path) for fault in faults)
+        by_spec = bool(faults) and kind.computed_name is not None and problem.path == "metadata.name"
+        if not (holds_fault or by_spec or unseen.intersection(_WORD.findall(f"{problem.path} {problem.reason}"))):
+            yield problem
+
+
 def _body(document: object) -> tuple[Kind[Any], dict[str, Any]]:
     """The kind of a user's document, and the document as plain JSON with both its parts."""
     try:
@@ -202,7 +229,21 @@ def _body(document: object) -> tuple[Kind[Any], dict[str, Any]]:
         problems.append(Problem("apiVersion", version, f"must be {API_VERSION}"))
     if problems:
         raise InvalidResource("document", tuple(problems))
-    return KINDS[name], _EMPTY | body
+    kind = KINDS[name]
+    return kind, _understood(kind, body, of_user=True)
+
+
+def _understood(kind: Kind[Any], document: Mapping[str, Any], *, of_user: bool = False) -> dict[str, Any]:
+    """A document with both its parts, each as it is understood."""
+    parts: dict[str, type] = {"metadata": ObjectMeta, "spec": kind.spec}
+    if kind.status is not None:
+        parts["status"] = kind.status
+    body = dict(_EMPTY)
+    for written, part in document.items():
+        name = field_name(written, parts, document) if of_user and written not in parts else written
+        if part is not None:
+            body[name] = understood(part, parts[name], of_user=of_user) if name in parts else part
+    return body
 
 
 def _read_metadata(part: object, stored: object = None) -> tuple[ObjectMeta, list[Problem]]:

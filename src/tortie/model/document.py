@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import date, datetime
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from tortie.errors import InvalidResource, Problem, Sort
 from tortie.model.check import join
 from tortie.model.schema import Spec
+
+# Go reads no object that has another; the empty default says that there is none.
+Time = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+        description="must be a time such as 2026-08-22T13:33:20Z",
+    ),
+]
+
+# As far as a float reaches; Python does not even write a number of 4300 digits as text.
+_MAX_BITS = 1024
 
 
 class ObjectMeta(Spec, frozen=True, kw_only=True):
@@ -31,7 +45,7 @@ class ObjectMeta(Spec, frozen=True, kw_only=True):
     uid: str = ""
     """A UUID, given at creation and kept."""
 
-    creation_timestamp: str = ""
+    creation_timestamp: Time = ""
     """When the object was created: RFC 3339, whole seconds, UTC. Given at creation and kept."""
 
     resource_version: str = ""
@@ -47,7 +61,7 @@ class ObjectMeta(Spec, frozen=True, kw_only=True):
     self_link: str = ""
     """Kubernetes only; never stored."""
 
-    deletion_timestamp: str = ""
+    deletion_timestamp: Time = ""
     """Kubernetes only; kept."""
 
     deletion_grace_period_seconds: int = 0
@@ -73,15 +87,13 @@ def without_nulls(value: Any) -> Any:
 
 
 def plain(value: object, path: str = "") -> Any:
-    """A copy of what a YAML or JSON reader made, of JSON values alone and without null fields.
+    """A copy of what a YAML or JSON reader made, of JSON values alone.
 
     Raises InvalidResource for what JSON cannot say, as YAML can: keys that are no text, infinity, binary data.
     """
     match value:
         case Mapping():
-            return {
-                _key(name, path): plain(part, join(path, str(name))) for name, part in value.items() if part is not None
-            }
+            return {_key(name, path): plain(part, join(path, str(name))) for name, part in value.items()}
         case list() | tuple():
             return [plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
         case datetime():
@@ -90,6 +102,8 @@ def plain(value: object, path: str = "") -> Any:
             return value.isoformat()
         case str() if _has_surrogates(value):
             raise _not_json(path, "holds half of a surrogate pair, which is no character")
+        case int() if value.bit_length() > _MAX_BITS:
+            raise _not_json(path, "is a number beyond all that JSON's readers can hold")
         case float() if not math.isfinite(value):
             raise _not_json(path, f"{value} is no number that JSON can hold")
         case None | bool() | int() | float() | str():

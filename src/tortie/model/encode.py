@@ -17,6 +17,7 @@ from tortie.model.judge import metadata_problems, read
 from tortie.model.kinds import KINDS
 from tortie.model.resource import Metadata, Resource, ResourceKey
 from tortie.model.schema import Spec
+from tortie.model.understood import understood
 from tortie.model.write import document_of
 
 S = TypeVar("S", bound=Spec)
@@ -78,7 +79,7 @@ def _revised(resource: Resource[S], before: Resource[S] | None = None) -> Resour
     """The resource with a document that says the same, held against the rules of its kind."""
     kind = KINDS[resource.key.kind]
     document = document_of(resource)
-    typed, problems = read(document["spec"], kind.spec, "spec", document["spec"])
+    typed, problems = read(understood(document["spec"], kind.spec), kind.spec, "spec", document["spec"])
     problems += metadata_problems(resource.metadata)
     if typed is None:
         raise InvalidResource(str(resource.key), tuple(problems))

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tortie.errors import Problem, Sort
-from tortie.model.check import UNKNOWN_FIELD, faults, join, without_blanks
+from tortie.model.check import UNKNOWN_FIELD, faults, join
 from tortie.model.kind import Kind
 from tortie.model.names import annotation_problems, label_problems, name_fault, suggestion
 from tortie.model.resource import Metadata
@@ -20,9 +20,9 @@ Value = TypeVar("Value")
 def read(part: object, cls: type[Value], path: str, stored: object = None) -> tuple[Value | None, list[Problem]]:
     """The typed value of a part of a document and the part's faults; None when the faults leave no value.
 
-    Unknown fields are faults that leave one, unless `stored` has them too (see `check.faults`).
+    The part is as `understood` gives it. Unknown fields are faults that leave a value, unless `stored` has them too
+    (see `check.faults`).
     """
-    part = without_blanks(part, cls)
     problems = list(faults(part, cls, path, stored))
     try:
         return convert(part, cls), problems

@@ -11,7 +11,10 @@ from tortie.model.codec import stand_in
 
 
 class AsNumber(int):
-    """An autonomous system number, 0 to 4294967295; a document may also say "65001" or "1.10" (high.low 16 bits)."""
+    """An autonomous system number, 0 to 4294967295; a document may also say "65001" or "1.10" (high.low 16 bits).
+
+    Calico's types take all of them; its schemas say int32, which is no reason to refuse what is in use (RFC 6996).
+    """
 
     rewrites = True
     decoder_refuses = True

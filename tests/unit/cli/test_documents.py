@@ -71,8 +71,9 @@ POOL = pool("pool-a")
             "(in f.yaml, document 2, line 6: IPPool(pool-b))",
         ),
         (
-            POOL.replace("pool-a", "pool-a, labels: {zone: 1}"),
-            "error with field metadata.labels.zone = '1' (must be text; put it in quotes) (in f.yaml: IPPool(pool-a))",
+            POOL.replace("pool-a", "pool-a, labels: {zone: 1.10}"),
+            "error with field metadata.labels.zone = '1.1' (must be text; put it in quotes) "
+            "(in f.yaml: IPPool(pool-a))",
         ),
     ],
 )

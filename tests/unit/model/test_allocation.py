@@ -177,8 +177,13 @@ BROKEN: list[tuple[dict[str, Any], list[str]]] = [
     ({"sequenceNumber": 2**64}, ["sequenceNumber"]),
     ({"sequenceNumber": 1.5}, ["sequenceNumber"]),
     (
-        {"sequenceNumberForAllocation": {"4": 1, "x": 1}},
-        ["sequenceNumberForAllocation.4", "sequenceNumberForAllocation.x"],
+        {"sequenceNumberForAllocation": {"4": 1, "x": 1, "\u0663": 1, "1" * 5000: 1}},
+        [
+            "sequenceNumberForAllocation.4",
+            "sequenceNumberForAllocation.x",
+            "sequenceNumberForAllocation.\u0663",
+            "sequenceNumberForAllocation." + "1" * 5000,
+        ],
     ),
 ]
 

@@ -78,6 +78,38 @@ class TestEveryKind:
         assert read(body, key(kind)).spec == read(document(kind), key(kind)).spec
 
 
+class TestNulls:
+    """What Go's decoder makes of null: a field that is absent, but in a map of texts one that is there and empty."""
+
+    def test_a_label_without_a_value_is_there(self) -> None:
+        body = document("Node")
+        body["metadata"]["labels"] = {"gpu": None, "rack": "a"}
+        resource = read(body, key("Node"))
+        assert resource.metadata.labels == {"gpu": "", "rack": "a"}
+        assert msgspec.json.decode(to_store(resource))["metadata"]["labels"] == {"gpu": "", "rack": "a"}
+
+    def test_a_creation_without_a_time_is_absent(self) -> None:
+        body = document("Node")
+        body["metadata"]["creationTimestamp"] = None
+        resource = read(body, key("Node"))
+        assert resource.metadata.creation_timestamp == ""
+        assert "creationTimestamp" not in msgspec.json.decode(to_store(resource))["metadata"]
+
+    def test_in_a_list_of_texts_it_is_an_empty_text_and_refused(self) -> None:
+        body = document("BGPPeer", filters=["a", None])
+        assert [problem.path for problem in problems(msgspec.json.encode(body), key("BGPPeer"))] == ["spec.filters[1]"]
+
+
+def test_escapes_of_go_are_read_and_any_form_is_written() -> None:
+    body = document("Node")
+    body["metadata"]["annotations"] = {"a": "<b> & c"}
+    escaped = msgspec.json.encode(body).replace(b"<b> & c", b"\\u003cb\\u003e \\u0026 c")
+    resource = from_store(key("Node"), escaped)
+    assert isinstance(resource, Resource)
+    assert resource.metadata.annotations == {"a": "<b> & c"}
+    assert msgspec.json.decode(to_store(resource)) == body
+
+
 class TestUnknownFieldsWithinLists:
     def body(self) -> dict[str, Any]:
         peer = {"name": "dns", "protocol": "UDP", "port": 53, "hostPort": 0, "hostIP": "", "newField": "dns"}
@@ -158,6 +190,14 @@ class TestLeavingOut:
 
 
 QUARANTINED = {
+    "number for a text": (b'{"metadata":{"uid":5},"spec":{"cidr":"10.0.0.0/16"}}', "metadata.uid", "must be text"),
+    "fraction": (b'{"spec":{"cidr":"10.0.0.0/16","blockSize":26.0}}', "spec.blockSize", "must be a whole number"),
+    "time": (
+        b'{"metadata":{"creationTimestamp":"soon"},"spec":{"cidr":"10.0.0.0/16"}}',
+        "metadata.creationTimestamp",
+        "must be a time such as",
+    ),
+    "digits without end": (b'{"spec":{"cidr":"10.0.0.0/16","blockSize":%s}}' % (b"1" * 5000), "", "is not JSON"),
     "empty value": (b"", "", "is not JSON"),
     "text": (b"Never", "", "is not JSON"),
     "not UTF-8": (b'"\xff"', "", "is not JSON"),
@@ -211,7 +251,7 @@ class TestWhatAQuarantinedObjectKeeps:
 
 class TestSortsOfProblems:
     CASES: ClassVar[dict[str, tuple[str, dict[str, Any], Sort]]] = {
-        "a number for a text": ("Node", {"orchRefs": [{"nodeName": 1}]}, Sort.TYPE),
+        "a number for a text": ("Node", {"orchRefs": [{"nodeName": 1.5}]}, Sort.TYPE),
         "a text for a number": ("IPPool", {"blockSize": "26"}, Sort.TYPE),
         "a text for a list": ("BGPPeer", {"filters": "a"}, Sort.TYPE),
         "a list for an object": ("Node", {"bgp": []}, Sort.TYPE),

@@ -66,9 +66,9 @@ class TestEveryKind:
 
 WRONG: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
     # case: kind, fields of the spec; path, value and reason of the one problem
-    "misspelt field": ("Node", {"bgp": {"asnumber": 1}}, "spec.bgp.asnumber", "", "did you mean 'asNumber'?"),
+    "misspelt field": ("Node", {"bgp": {"asNumbr": 1}}, "spec.bgp.asNumbr", "", "did you mean 'asNumber'?"),
     "text for a number": ("IPPool", {"blockSize": "26"}, "spec.blockSize", "26", "whole number, without quotes"),
-    "number for a text": ("WorkloadEndpoint", {"node": 1}, "spec.node", "1", "must be lower-case letters"),
+    "fraction for a text": ("WorkloadEndpoint", {"node": 1.5}, "spec.node", "1.5", "must be lower-case letters"),
     "fraction for a number": ("IPPool", {"blockSize": 26.0}, "spec.blockSize", "26.0", "must be a whole number"),
     "text for a boolean": ("IPPool", {"disabled": "true"}, "spec.disabled", "true", "true or false, without quotes"),
     "number for a boolean": ("IPPool", {"disabled": 1}, "spec.disabled", "1", "must be true or false"),
@@ -90,7 +90,7 @@ WRONG: dict[str, tuple[str, dict[str, Any], str, str, str]] = {
     "interface name": ("WorkloadEndpoint", {"interfaceName": "x" * 16}, "spec.interfaceName", "x" * 16, "1 to 15"),
     "selector": ("IPPool", {"nodeSelector": "a = 'b'"}, "spec.nodeSelector", "a = 'b'", "at column 3"),
     "global()": ("IPPool", {"nodeSelector": "global()"}, "spec.nodeSelector", "global()", "namespaceSelector"),
-    "label value": ("Profile", {"labelsToApply": {"a": 1}}, "spec.labelsToApply.a", "1", "put it in quotes"),
+    "label value": ("Profile", {"labelsToApply": {"a": 1.1}}, "spec.labelsToApply.a", "1.1", "put it in quotes"),
     "duration": ("BGPPeer", {"keepaliveTime": 30}, "spec.keepaliveTime", "30", 'such as "30s"'),
 }
 
@@ -112,7 +112,11 @@ HEADS: dict[str, tuple[Any, list[str]]] = {
     "kind is a list": ({"kind": [1], "apiVersion": "projectcalico.org/v3"}, ["kind"]),
     "other version": ({"kind": "Node", "apiVersion": "v1"}, ["apiVersion"]),
     "no name": ({"kind": "Node", "apiVersion": "projectcalico.org/v3"}, ["metadata.name"]),
-    "name is a number": (document("Node") | {"metadata": {"name": 1}}, ["metadata.name"]),
+    "name is a fraction": (document("Node") | {"metadata": {"name": 1.5}}, ["metadata.name"]),
+    "time is none": (
+        document("Node") | {"metadata": {"name": "a", "creationTimestamp": "soon"}},
+        ["metadata.creationTimestamp"],
+    ),
     "name in capitals": (document("Node") | {"metadata": {"name": "Node-A"}}, ["metadata.name"]),
     "generated name": (
         document("Node") | {"metadata": {"generateName": "n-"}},
@@ -152,8 +156,36 @@ def test_broken_rules_are_told_beside_faults_of_metadata() -> None:
     assert set(places(body)) == {"metadata.name", "metadata.labels.version", "spec.cidr", "spec.blockSize"}
 
 
+def test_broken_rules_are_told_beside_values_out_of_range() -> None:
+    assert set(places(document("IPPool", ipipMode="always", blockSize=8))) == {"spec.ipipMode", "spec.blockSize"}
+    rules = [{"action": "Accept", "priority": 0}, {"action": "Accept", "cidr": "10.0.0.0/8"}]
+    assert set(places(document("BGPFilter", exportV4=rules, importV6=[{"action": "Pass"}]))) == {
+        "spec.exportV4[0].priority",
+        "spec.exportV4[1].matchOperator",
+        "spec.importV6[0].action",
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "path"),
+    [
+        ("BGPPeer", {"peerIP": "router"}, "spec.peerIP"),  # reachableBy needs peerIP
+        ("Node", {"bgp": {"ipv4Address": "fd00::1/64"}}, "spec.bgp.ipv4Address"),  # bgp must not be empty
+        ("WorkloadEndpoint", {"containerID": "-"}, "spec.containerID"),  # the name follows from the spec
+        (
+            "BGPFilter",
+            {"exportV4": [{"action": "Accept", "cidr": "x", "matchOperator": "In"}]},
+            "spec.exportV4[0].cidr",
+        ),
+        ("IPPool", {"allowedUses": ["Service"], "disableBGPExport": True}, "spec.allowedUses[0]"),
+    ],
+)
+def test_a_value_out_of_range_is_not_also_missing(kind: str, fields: dict[str, Any], path: str) -> None:
+    assert places(document(kind, **fields)) == [path]
+
+
 def test_a_misspelt_field_is_not_also_missing() -> None:
-    assert places(document("BGPPeer", peerIP=None, peerIp="192.0.2.1")) == ["spec.peerIp"]
+    assert places(document("BGPPeer", peerIP=None, peerIPs="192.0.2.1")) == ["spec.peerIPs"]
 
 
 def test_the_error_names_the_object() -> None:
@@ -166,6 +198,42 @@ def test_no_password_is_quoted() -> None:
     for password in ("hunter2", {"hunter2": "hunter2"}, {"secretKeyRef": "hunter2"}, {"secretKeyRef": ["hunter2"]}):
         found = problems(document("BGPPeer", password=password))
         assert not [problem for problem in found if problem.value == "hunter2" or "hunter2" in problem.reason]
+
+
+class TestAsCalicoReads:
+    """What a reader of YAML and Go's decoder make of what a user wrote, calicoctl's users rely on."""
+
+    def test_names_of_fields_in_other_capitals(self) -> None:
+        body = document("IPPool", cidr=None, CIDR="10.65.0.0/16", blockSize=None, BlockSize=27)
+        body["Metadata"] = body.pop("metadata")
+        body["SPEC"] = body.pop("spec")
+        resource = from_user(body)
+        assert (resource.key.name, str(resource.spec.cidr), resource.spec.block_size) == ("pool-a", "10.65.0.0/16", 27)
+        assert not {"CIDR", "BlockSize"} & resource.document["spec"].keys()
+
+    def test_deep_inside_too(self) -> None:
+        rule = {"Action": "Accept", "cidr": "10.0.0.0/8", "matchoperator": "In", "prefixlength": {"MIN": 24}}
+        (read,) = from_user(document("BGPFilter", exportV4=[rule])).spec.export_v4
+        assert (read.match_operator, read.prefix_length.min) == ("In", 24)
+
+    def test_not_beside_the_right_name(self) -> None:
+        assert places(document("IPPool", blocksize=27)) == ["spec.blocksize"]
+
+    def test_keys_of_maps_are_no_names_of_fields(self) -> None:
+        body = document("Node")
+        body["metadata"]["labels"] = {"Rack": "a", "rack": "b"}
+        assert from_user(body).metadata.labels == {"Rack": "a", "rack": "b"}
+
+    def test_whole_numbers_and_booleans_for_texts(self) -> None:
+        body = document("Node", orchRefs=[{"nodeName": 7, "orchestrator": True}])
+        body["metadata"] |= {"name": 1, "labels": {"zone": 3, "gpu": False, "empty": None}}
+        resource = from_user(body)
+        assert (resource.key.name, resource.spec.orch_refs[0].node_name) == ("1", "7")
+        assert resource.spec.orch_refs[0].orchestrator == "true"
+        assert resource.document["metadata"]["labels"] == {"zone": "3", "gpu": "false", "empty": ""}
+
+    def test_no_text_for_a_number(self) -> None:
+        assert places(document("BGPPeer", reachableBy=1, ttlSecurity="1")) == ["spec.reachableBy", "spec.ttlSecurity"]
 
 
 class TestYaml:
@@ -188,6 +256,7 @@ class TestYaml:
             ({"a": {1, 2}}, "spec.bgp.a"),
             ({"a": float("nan")}, "spec.bgp.a"),
             ({"a": [float("inf")]}, "spec.bgp.a[0]"),
+            ({"a": 10**5000}, "spec.bgp.a"),
             ({"a": "\ud800"}, "spec.bgp.a"),
             ({"\ud800": "a"}, "spec.bgp"),
         ],
@@ -279,6 +348,18 @@ class TestUpdate:
         again = from_user(body, stored=stored(before, "WorkloadEndpoint"))
         ports = msgspec.json.decode(to_store(again))["spec"]["ports"]
         assert [port.get("newField") for port in ports] == [None, "x"]
+
+    def test_unknown_fields_move_with_their_element(self) -> None:
+        before = document("WorkloadEndpoint")
+        before["spec"]["ports"][0]["newField"] = "x"
+        body = document("WorkloadEndpoint")
+        body["spec"]["ports"] = [
+            {"name": "dns", "protocol": "UDP", "port": 53},
+            before["spec"]["ports"][0] | {"port": 81},
+        ]
+        again = from_user(body, stored=stored(before, "WorkloadEndpoint"))
+        ports = msgspec.json.decode(to_store(again))["spec"]["ports"]
+        assert [(port["port"], port.get("newField")) for port in ports] == [(53, None), (81, "x")]
 
     def test_an_unknown_field_elsewhere_is_still_an_error(self) -> None:
         before = document("Node")

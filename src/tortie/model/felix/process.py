@@ -32,11 +32,14 @@ MetricsHost = Annotated[
 ]
 
 
+PartName = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_ -]+\Z", description="must be of [a-zA-Z0-9_ -]")]
+
+
 class HealthTimeout(Spec, frozen=True, kw_only=True):
     """How long a part of the agent may be silent before it counts as dead."""
 
-    name: str
-    """The part, as the agent's health report calls it."""
+    name: PartName
+    """The part, as the agent's health report calls it: letters, digits, blanks, `_` and `-`."""
 
     timeout: Duration
     """How long; 0s: for ever."""

@@ -13,12 +13,14 @@ from collections.abc import Iterator
 from msgspec.structs import fields, replace
 
 from tortie.errors import Problem
+from tortie.model.addresses import parse_network
 from tortie.model.felix.routes import TableRange
 from tortie.model.felix.tunnels import TunnelSettings
 from tortie.model.felix.types import regex_fault
 from tortie.model.kind import NAME, Kind
 from tortie.model.resource import Resource
-from tortie.model.scalars import Duration
+from tortie.model.scalars import Duration, Port
+from tortie.model.schema import json_name
 from tortie.model.selector import Selector
 
 NAME_OF_ALL = "default"
@@ -128,7 +130,25 @@ def rules(configuration: Resource[FelixConfigurationSpec]) -> Iterator[Problem]:
     for index, port in enumerate(spec.kube_node_port_ranges or ()):
         if port.name:
             yield Problem(f"spec.kubeNodePortRanges[{index}]", port.name, "must be a port or a range, and no name")
+        elif port.first < 1:
+            yield Problem(
+                f"spec.kubeNodePortRanges[{index}]", str(Port.to_json(port)), "must be of ports from 1 to 65535"
+            )
     yield from _table_rules(spec)
+
+
+def write_rules(configuration: Resource[FelixConfigurationSpec]) -> Iterator[Problem]:
+    """What Felix's own reading of its settings refuses, setting by setting, and nobody before it."""
+    for name in ("failsafe_inbound_host_ports", "failsafe_outbound_host_ports"):
+        for index, port in enumerate(getattr(configuration.spec, name) or ()):
+            path = f"spec.{json_name(name)}[{index}]"
+            if port.protocol.upper() not in ("", "TCP", "UDP", "SCTP"):
+                yield Problem(f"{path}.protocol", port.protocol, "must be TCP, UDP or SCTP")
+            if port.net:
+                try:
+                    parse_network(port.net)
+                except ValueError as error:
+                    yield Problem(f"{path}.net", port.net, str(error))
 
 
 def _table_rules(spec: FelixConfigurationSpec) -> Iterator[Problem]:
@@ -159,5 +179,6 @@ KIND = Kind(
     wide=(NAME,),
     on_write=write_defaults,
     rules=rules,
+    write_rules=write_rules,
     honoured=HONOURED,
 )

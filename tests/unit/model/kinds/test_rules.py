@@ -271,7 +271,7 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
     (
         "WorkloadEndpoint",
         {"qosControls": {"ingressBandwidth": 999, "egressPeakrate": 10**15 + 1, "egressPacketBurst": 1}},
-        ["spec.qosControls.egressPeakrate"],
+        ["spec.qosControls.egressPeakrate", "spec.qosControls.ingressBandwidth"],
     ),
     ("WorkloadEndpoint", {"qosControls": {"ingressBandwidth": 999}}, ["spec.qosControls.ingressBandwidth"]),
     ("WorkloadEndpoint", {"qosControls": {"dscp": 64}}, ["spec.qosControls.dscp"]),
@@ -452,6 +452,23 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
         ["spec.bpfConntrackTimeouts.udpTimeout"],
     ),
     ("FelixConfiguration", {"bpfLogFilters": {"all": "tcp", "eth/0": ""}}, ["spec.bpfLogFilters.eth/0"]),
+    ("FelixConfiguration", {"kubeNodePortRanges": [80, "0:10", 0]}, [f"spec.kubeNodePortRanges[{n}]" for n in (1, 2)]),
+    ("FelixConfiguration", {"healthTimeoutOverrides": [{"name": "int_dataplane-1 x", "timeout": "0s"}]}, []),
+    (
+        "FelixConfiguration",
+        {"healthTimeoutOverrides": [{"name": "a/b", "timeout": "1m"}]},
+        ["spec.healthTimeoutOverrides[0].name"],
+    ),
+    ("FelixConfiguration", {"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 22, "net": "::/0"}]}, []),
+    ("FelixConfiguration", {"failsafeOutboundHostPorts": [{"port": 0}]}, []),
+    (
+        "FelixConfiguration",
+        {
+            "failsafeInboundHostPorts": [{"protocol": "ICMP", "port": 22}],
+            "failsafeOutboundHostPorts": [{"protocol": "UDP", "port": 53, "net": "here"}],
+        },
+        ["spec.failsafeInboundHostPorts[0].protocol", "spec.failsafeOutboundHostPorts[0].net"],
+    ),
     ("FelixConfiguration", {"kubeNodePortRanges": ["http"]}, ["spec.kubeNodePortRanges[0]"]),
     (
         "FelixConfiguration",
