@@ -186,7 +186,7 @@ def _scalar_fault(value: object, info: mi.Type) -> str:
             return "" if type(value) in (int, float) else "must be a number"
         case mi.LiteralType(values=values):
             fits = any(type(value) is type(allowed) and value == allowed for allowed in values)
-            return "" if fits else f"must be one of {', '.join(map(str, values))}"
+            return "" if fits else f"must be one of {', '.join(str(each) for each in values if each != '')}"
         case mi.AnyType():
             return ""
     raise NotImplementedError(f"field type {info}")

@@ -77,6 +77,8 @@ def from_user(
     problems += outer_problems(kind, body, before)
     problems += _request_problems(kind, found)
     reported = {problem.path for problem in problems}
+    if spec_problems and not found.name and kind.computed_name is not None:
+        reported.add("metadata.name")  # it would follow from a spec without faults
     problems += [problem for problem in metadata_problems(metadata) if problem.path not in reported]
     problems += spec_problems
     sound = spec if not spec_problems else _without_faults(kind, body["spec"], spec_problems)

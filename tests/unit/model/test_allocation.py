@@ -148,6 +148,15 @@ class TestBlock:
             "deleted": False,
         }
 
+    def test_numbers_and_times_stay_whole(self) -> None:
+        exact = BLOCK | {
+            "attributes": [*BLOCK["attributes"][:2], {"releasedAt": "2026-08-22T13:40:00.123456789Z"}],
+            "sequenceNumber": 2**64 - 1,
+            "sequenceNumberForAllocation": {"0": 2**63 + 1, "3": 2**53 + 1},
+            "hostAffinity": "node-1",
+        }
+        assert written(read(Block, exact)) == exact
+
     def test_an_old_handle_is_cut_at_a_carriage_return(self) -> None:
         assert Attribute(handle_id="ipip-tunnel-addr-node-1\r\n").handle == "ipip-tunnel-addr-node-1"
 
@@ -211,7 +220,7 @@ class TestAffinity:
         assert from_store(Affinity, data).value.is_confirmed is confirmed
 
     def test_an_unknown_state_is_refused(self) -> None:
-        with pytest.raises(InvalidResource, match="must be one of"):
+        with pytest.raises(InvalidResource, match="must be one of confirmed, pending, pendingDeletion"):
             read(Affinity, {"state": "lost"})
 
 

@@ -184,6 +184,15 @@ def test_a_value_out_of_range_is_not_also_missing(kind: str, fields: dict[str, A
     assert places(document(kind, **fields)) == [path]
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("mac", "x"), ("node", "N"), ("ipNetworks", "10.65.0.24"), ("newField", 1)]
+)
+def test_a_name_that_would_follow_from_the_spec_is_not_missing(field: str, value: object) -> None:
+    body = document("WorkloadEndpoint", ipNATs=None) | {"metadata": {}}
+    body["spec"][field] = value
+    assert places(body) == [f"spec.{field}"]
+
+
 def test_a_misspelt_field_is_not_also_missing() -> None:
     assert places(document("BGPPeer", peerIP=None, peerIPs="192.0.2.1")) == ["spec.peerIPs"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import pytest
@@ -159,6 +159,60 @@ class TestOverrides:
         stored = from_store(key("FelixConfiguration"), msgspec.json.encode(body))
         assert isinstance(stored, Resource)
         assert msgspec.json.decode(to_store(stored))["spec"]["reportingInterval"] == "1s500ms"
+
+
+class TestNewerFields:
+    """What a newer Calico put into a setting that is a list or an object of its own."""
+
+    FIELDS: ClassVar[dict[str, Any]] = {
+        "bpfConntrackTimeouts": {"tcpEstablished": "1h", "quicEstablished": "2h"},
+        "failsafeInboundHostPorts": [
+            {"protocol": "TCP", "port": 22, "zone": "a"},
+            {"protocol": "UDP", "port": 68, "zone": {"deep": [2**60]}},
+        ],
+        "healthTimeoutOverrides": [{"name": "x", "timeout": "1m0s", "action": "Restart"}],
+        "routeTableRanges": [{"min": 1, "max": 250, "vrf": "red"}],
+        "newSetting": {"a": [None, 1.5]},
+    }
+
+    def stored(self) -> Resource[FelixConfigurationSpec]:
+        body = document("FelixConfiguration", **self.FIELDS)
+        found = from_store(key("FelixConfiguration"), msgspec.json.encode(body))
+        assert isinstance(found, Resource)
+        return found
+
+    def written(self, resource: Resource[Any]) -> dict[str, Any]:
+        spec: dict[str, Any] = msgspec.json.decode(to_store(resource))["spec"]
+        return {field: spec[field] for field in self.FIELDS}
+
+    def test_survive_a_change_beside_them(self) -> None:
+        stored = self.stored()
+        changed = with_spec(stored, msgspec.structs.replace(stored.spec, ipv6_support=False))
+        assert self.written(changed) == self.FIELDS
+
+    def test_survive_a_change_of_their_neighbour(self) -> None:
+        stored = self.stored()
+        first, second = stored.spec.failsafe_inbound_host_ports or ()
+        ports = (second, msgspec.structs.replace(first, port=2222))
+        after = self.written(with_spec(stored, msgspec.structs.replace(stored.spec, failsafe_inbound_host_ports=ports)))
+        assert after["failsafeInboundHostPorts"][0] == self.FIELDS["failsafeInboundHostPorts"][1]
+
+    def test_survive_an_edit_that_shows_them_and_moves_them(self) -> None:
+        ssh, dhcp = self.FIELDS["failsafeInboundHostPorts"]
+        ports = [{"protocol": "TCP", "port": 179}, dhcp, ssh | {"port": 2222}]
+        body = document("FelixConfiguration", **(self.FIELDS | {"failsafeInboundHostPorts": ports}))
+        after = self.written(from_user(body, stored=self.stored()))
+        assert after["failsafeInboundHostPorts"] == ports
+
+    def test_survive_an_edit_that_does_not_know_them(self) -> None:
+        known = {
+            "bpfConntrackTimeouts": {"tcpEstablished": "1h"},
+            "failsafeInboundHostPorts": [{"protocol": "TCP", "port": 22}, {"protocol": "UDP", "port": 68}],
+            "healthTimeoutOverrides": [{"name": "x", "timeout": "1m"}],
+            "routeTableRanges": [{"min": 1, "max": 250}],
+        }
+        after = self.written(from_user(document("FelixConfiguration", **known), stored=self.stored()))
+        assert after == {**self.FIELDS, "newSetting": {"a": [None, 1.5]}}
 
 
 class TestDefaultsOfWriting:
