@@ -14,6 +14,7 @@ import msgspec
 from tortie.cli import yaml_text
 from tortie.model.kind import Kind
 from tortie.model.resource import API_VERSION, Quarantined, Resource
+from tortie.model.write import document_of
 
 DOCUMENT_FORMS = ("yaml", "yml", "json")
 
@@ -31,21 +32,18 @@ _METADATA_ORDER = ("name", "namespace", "uid", "resourceVersion", "creationTimes
 
 
 def document(resource: Resource[Any] | Quarantined, *, export: bool = False) -> dict[str, Any]:
-    """The document of an object for a user; of a broken one what is stored, so that it can be repaired."""
-    stored = resource.document or {}
-    metadata = stored.get("metadata")
+    """The document of an object for a user, as readers see it, with the defaults that they fill in and without what is
+    for writers alone; of a broken one what is stored, so that it can be repaired."""
+    seen = document_of(resource) if isinstance(resource, Resource) else resource.document or {}
+    metadata = seen.get("metadata")
     if not isinstance(metadata, Mapping):
-        return _ordered(stored, _ORDER)
+        return _ordered(seen, _ORDER)
     metadata = dict(metadata)
-    if isinstance(resource, Resource):
-        # As readers see them: on some kinds writers put what is theirs alone.
-        seen = {"labels": dict(resource.metadata.labels), "annotations": dict(resource.metadata.annotations)}
-        metadata = {name: value for name, value in (metadata | seen).items() if name not in seen or value}
     if resource.revision:
         metadata["resourceVersion"] = str(resource.revision)
     if export:
         metadata = {name: value for name, value in metadata.items() if name not in _OF_THE_STORE}
-    return {**_ordered(stored, _ORDER), "metadata": _ordered(metadata, _METADATA_ORDER)}
+    return {**_ordered(seen, _ORDER), "metadata": _ordered(metadata, _METADATA_ORDER)}
 
 
 def list_document(kind: Kind[Any], resources: Iterable[Resource[Any] | Quarantined], revision: int) -> dict[str, Any]:

@@ -39,16 +39,25 @@ def faults(part: object, cls: type, path: str, stored: object = None) -> Iterato
 
 
 def without_faults(part: Any, cls: type) -> Any:
-    """What of a part of a document has no fault: elements of lists keep their places, or the whole list is left out."""
+    """A part of a document without its faulty values; in place of a word that must be there stands another.
+
+    Elements of a list keep their places. A list whose faults cannot be taken out is left out whole.
+    """
     return _without_faults(part, type_info(cls))
 
 
 def _without_faults(value: Any, info: mi.Type) -> Any:
     match plain_type(info):
         case mi.StructType(fields=fields) if isinstance(value, Mapping):
-            known = {field.encode_name: field.type for field in fields}
-            sound = {name: _without_faults(part, known[name]) for name, part in value.items() if name in known}
-            return {name: part for name, part in sound.items() if not any(_faults(part, known[name], "", None))}
+            known = {field.encode_name: field for field in fields}
+            sound = {}
+            for name in value.keys() & known.keys():
+                part = _without_faults(value[name], known[name].type)
+                if not any(_faults(part, known[name].type, "", None)):
+                    sound[name] = part
+                elif known[name].required and isinstance(word := plain_type(known[name].type), mi.LiteralType):
+                    sound[name] = word.values[0]
+            return sound
         case mi.VarTupleType(item_type=item) if isinstance(value, list):
             return [_without_faults(part, item) for part in value]
     return value

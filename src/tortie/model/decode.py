@@ -33,7 +33,7 @@ DEFAULT_NAMESPACE = "default"
 
 _REVISION = re.compile(r"[0-9]{1,19}")
 _WORD = re.compile(r"\w+")
-_LAST_FIELD = re.compile(r"[^.\[\]]+(?=(?:\[[0-9]+\])*\Z)")
+_FIELD = re.compile(r"\.([^.\[\]]+)")
 _EMPTY: dict[str, Any] = {"metadata": {}, "spec": {}}
 _TOO_DEEP = Problem("", "", "is nested too deeply to be read", Sort.TYPE)
 
@@ -206,11 +206,13 @@ def _without_faults(kind: Kind[Any], spec: Any, problems: list[Problem]) -> Any:
 
 def _besides(faults: list[Problem], broken: list[Problem], kind: Kind[Any]) -> Iterator[Problem]:
     """The broken rules that do not speak of a faulty value, nor of what holds one: the rules have not seen it."""
-    unseen = {name for fault in faults for name in _LAST_FIELD.findall(fault.path)}
+    unseen = [(fault.path[: field.start()], field[1]) for fault in faults for field in _FIELD.finditer(fault.path)]
     for problem in broken:
-        holds_fault = any(fault.path.startswith(problem.path) for fault in faults)
+        words = _WORD.findall(problem.reason)
+        speaks_of_it = any(problem.path.startswith(f"{holder}.") and name in words for holder, name in unseen)
+        holds_it = any(fault.path.startswith(problem.path) for fault in faults)
         by_spec = bool(faults) and kind.computed_name is not None and problem.path == "metadata.name"
-        if not (holds_fault or by_spec or unseen.intersection(_WORD.findall(f"{problem.path} {problem.reason}"))):
+        if not (speaks_of_it or holds_it or by_spec):
             yield problem
 
 

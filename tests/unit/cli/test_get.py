@@ -174,6 +174,29 @@ status: {}
     )
 
 
+def test_what_readers_fill_in_is_shown(cluster: Tortie) -> None:
+    """A writer other than Calico's may have left out the defaults of a pool, or left nulls."""
+    document = {
+        "kind": "IPPool",
+        "apiVersion": "projectcalico.org/v3",
+        "metadata": {"name": "terse", "labels": {"gpu": None}},
+        "spec": {"cidr": "10.99.0.0/16", "natOutgoing": None, "newField": 1},
+    }
+    cluster.put(ResourceKey("IPPool", "", "terse"), document)
+    shown = json.loads(cluster("get", "ippool", "terse", "-o", "json").stdout)
+    assert shown["metadata"]["labels"] == {"gpu": ""}
+    assert shown["spec"] == {
+        "cidr": "10.99.0.0/16",
+        "vxlanMode": "Never",
+        "ipipMode": "Never",
+        "blockSize": 26,
+        "nodeSelector": "all()",
+        "allowedUses": ["Workload", "Tunnel"],
+        "assignmentMode": "Automatic",
+        "newField": 1,
+    }
+
+
 def test_json_has_the_order_of_calico_and_no_line_feed_at_its_end(cluster: Tortie) -> None:
     [_, resource] = cluster.items("node")
     assert (

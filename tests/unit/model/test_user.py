@@ -159,10 +159,13 @@ def test_broken_rules_are_told_beside_faults_of_metadata() -> None:
 def test_broken_rules_are_told_beside_values_out_of_range() -> None:
     assert set(places(document("IPPool", ipipMode="always", blockSize=8))) == {"spec.ipipMode", "spec.blockSize"}
     rules = [{"action": "Accept", "priority": 0}, {"action": "Accept", "cidr": "10.0.0.0/8"}]
-    assert set(places(document("BGPFilter", exportV4=rules, importV6=[{"action": "Pass"}]))) == {
+    operations = [{"setPriority": {"value": 1}}]
+    misspelt = [{"action": "reject", "operations": operations}, {"action": "Reject", "operations": operations}]
+    assert set(places(document("BGPFilter", exportV4=rules, importV6=misspelt))) == {
         "spec.exportV4[0].priority",
         "spec.exportV4[1].matchOperator",
         "spec.importV6[0].action",
+        "spec.importV6[1].operations",
     }
 
 

@@ -388,7 +388,15 @@ RULES: list[tuple[str, dict[str, Any], list[str]]] = [
                 ],
             }
         },
-        ["spec.podSelector.matchExpressions[4].operator"],
+        [
+            "spec.podSelector.matchExpressions[0].values",
+            "spec.podSelector.matchExpressions[1].values",
+            "spec.podSelector.matchExpressions[2].key",
+            "spec.podSelector.matchExpressions[3].values",
+            "spec.podSelector.matchExpressions[4].operator",
+            "spec.podSelector.matchLabels.a b",
+            "spec.podSelector.matchLabels.a b",
+        ],
     ),
     (
         "StagedKubernetesNetworkPolicy",
