@@ -145,6 +145,41 @@ class TestDump:
             sock.dump(1, b"", payload, "list")
 
 
+class TestWalk:
+    def test_hands_over_each_datagram_as_a_piece(self) -> None:
+        def reply(sent: bytes) -> list[bytes]:
+            (s,) = sequences(sent)
+            return [packed(ROW, s, b"row1") + packed(ROW, s, b"row2"), packed(ROW, s, b"row3"), done(s)]
+
+        sock, _ = connected(reply)
+        assert list(sock.walk(1, b"", payload, "walk")) == [[b"row1", b"row2"], [b"row3"], []]
+
+    def test_asks_only_when_the_first_piece_is_wanted(self) -> None:
+        sock, kernel = connected(lambda sent: [done(s) for s in sequences(sent)])
+        walk = sock.walk(1, b"", payload, "walk")
+        assert kernel.received == []
+        assert list(walk) == [[]]
+
+    def test_skips_an_answer_to_an_earlier_call(self) -> None:
+        sock, _ = connected(lambda sent: [packed(ROW, s - 1, b"old1") + done(s) for s in sequences(sent)])
+        assert list(sock.walk(1, b"", payload, "walk")) == [[]]
+
+    @pytest.mark.parametrize("last", [lambda s: done(s, errno=2), lambda s: verdict(s, 2)], ids=["done", "error"])
+    def test_an_error_is_raised_where_it_comes(self, last: Callable[[int], bytes]) -> None:
+        sock, _ = connected(
+            lambda sent: [reply for s in sequences(sent) for reply in (packed(ROW, s, b"row1"), last(s))]
+        )
+        walk = sock.walk(1, b"", payload, "walk")
+        assert next(walk) == [b"row1"]
+        with pytest.raises(Gone, match=r"^walk: "):
+            next(walk)
+
+    def test_a_lost_end_is_busy(self) -> None:
+        sock, _ = connected(lambda sent: [packed(ROW, s, b"row1") for s in sequences(sent)])
+        with pytest.raises(Busy):
+            list(sock.walk(1, b"", payload, "walk"))
+
+
 class TestBatch:
     @staticmethod
     def body(row: int) -> bytes:

@@ -33,6 +33,7 @@ _TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
 _NESTED = 0x8000
 
 _ERROR_TEXT = 1  # NLMSGERR_ATTR_MSG
+_ERROR_OFFSET = 2  # NLMSGERR_ATTR_OFFS
 
 
 class Message(NamedTuple):
@@ -40,6 +41,7 @@ class Message(NamedTuple):
     flags: int
     sequence: int
     payload: bytes
+    port: int = 0  # in an event, the socket of whoever caused it
 
 
 class Verdict(NamedTuple):
@@ -59,28 +61,36 @@ def parse_messages(datagram: bytes) -> list[Message]:
     while offset < end:
         if end - offset < HEADER.size:
             raise malformed(f"{end - offset} bytes where a header must be")
-        length, kind, flags, sequence, _port = HEADER.unpack_from(datagram, offset)
+        length, kind, flags, sequence, port = HEADER.unpack_from(datagram, offset)
         if not HEADER.size <= length <= end - offset:
             raise malformed(f"length {length}, {end - offset} bytes left")
-        messages.append(Message(kind, flags, sequence, datagram[offset + HEADER.size : offset + length]))
+        messages.append(Message(kind, flags, sequence, datagram[offset + HEADER.size : offset + length], port))
         offset += (length + 3) & ~3
     return messages
 
 
 def parse_verdict(message: Message) -> Verdict:
     """The content of an ERROR or DONE message, with the extended acknowledgement's text."""
-    payload = message.payload
-    if len(payload) < 4:
+    if len(message.payload) < 4:
         raise malformed("an acknowledgement without a result")
-    result = int.from_bytes(payload[:4], sys.byteorder, signed=True)
+    result = int.from_bytes(message.payload[:4], sys.byteorder, signed=True)
+    return Verdict(-result, _acknowledgement(message).text(_ERROR_TEXT))
+
+
+def parse_offence(message: Message) -> int:
+    """Where in the request the attribute stands that the kernel objects to, from the header on; 0 if untold."""
+    return _acknowledgement(message).u32(_ERROR_OFFSET)
+
+
+def _acknowledgement(message: Message) -> Attributes:
     if not message.flags & ACK_TLVS:
-        return Verdict(-result, "")
+        return Attributes()
     offset = 4
     if message.type == ERROR:
         # The request follows: its header alone when capped, else the whole of it.
-        echoed = HEADER.size if message.flags & CAPPED else int.from_bytes(payload[4:8], sys.byteorder)
+        echoed = HEADER.size if message.flags & CAPPED else int.from_bytes(message.payload[4:8], sys.byteorder)
         offset += (echoed + 3) & ~3
-    return Verdict(-result, parse_attributes(payload, offset).text(_ERROR_TEXT))
+    return parse_attributes(message.payload, offset)
 
 
 class Attributes(dict[int, bytes]):

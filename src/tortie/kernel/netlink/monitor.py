@@ -11,20 +11,18 @@ The kernel is silent where a link is set down: its IPv4 routes vanish without an
 
 from __future__ import annotations
 
-import errno
-import socket
 from collections.abc import Callable
-from types import TracebackType
-from typing import NamedTuple, Self, TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from tortie.kernel.failure import mapped
 from tortie.kernel.netlink import address, link, neighbour, route
 from tortie.kernel.netlink.address import Address
+from tortie.kernel.netlink.events import EventSocket
 from tortie.kernel.netlink.link import Link
-from tortie.kernel.netlink.message import REPLACE, Message, parse_messages
+from tortie.kernel.netlink.message import REPLACE, Message
 from tortie.kernel.netlink.neighbour import Neighbour
 from tortie.kernel.netlink.route import Route
-from tortie.kernel.netlink.socket import DATAGRAM_BYTES, force_receive_buffer
+
+_ROUTE = 0  # NETLINK_ROUTE
 
 # include/uapi/linux/rtnetlink.h: RTNLGRP_LINK, NEIGH, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE
 _GROUPS = sum(1 << (group - 1) for group in (1, 3, 5, 7, 9, 11))
@@ -94,61 +92,17 @@ Event: TypeAlias = (
 )
 
 
-class Monitor:
+class Monitor(EventSocket):
     """The events of the caller's network namespace from now on; `run_in(path, Monitor)` is for another."""
 
     def __init__(self, buffer_bytes: int = BUFFER_BYTES) -> None:
-        with mapped("open a netlink monitor"):
-            flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-            self._socket = socket.socket(socket.AF_NETLINK, flags, 0)
-            try:
-                force_receive_buffer(self._socket, buffer_bytes)
-                self._socket.bind((0, _GROUPS))
-            except OSError:
-                self._socket.close()
-                raise
-        self._buffer = memoryview(bytearray(DATAGRAM_BYTES))
-        self._losing = False
-
-    def fileno(self) -> int:
-        """Readable when `read` has something."""
-        return self._socket.fileno()
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        super().__init__(_ROUTE, _GROUPS, buffer_bytes)
 
     def read(self, limit: int) -> list[Event]:
         """The next events, at once; empty when there are none. `Overflow` is always the last of a list."""
-        events: list[Event] = []
-        for _ in range(limit):
-            try:
-                length = self._socket.recv_into(self._buffer)
-            except BlockingIOError:
-                if self._losing:
-                    self._losing = False
-                    events.append(Overflow())
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    with mapped("read netlink events"):
-                        raise
-                # The kernel reports the loss ahead of what is still queued, which is older than the loss.
-                self._losing = True
-                continue
-            if not self._losing:
-                for message in parse_messages(bytes(self._buffer[:length])):
-                    event = _event(message)
-                    if event is not None:
-                        events.append(event)
-        return events
+        messages, lost = self.receive(limit)
+        events = [event for event in map(_event, messages) if event is not None]
+        return [*events, Overflow()] if lost else events
 
 
 def _event(message: Message) -> Event | None:

@@ -1,4 +1,4 @@
-"""One NETLINK_ROUTE socket: requests, dumps and packed batches, each answered before the call returns.
+"""One netlink socket: requests, dumps and packed batches, each answered before the call returns.
 
 Invariants:
 * A call never waits. The kernel handles a request inside sendmsg(2) and has queued the answer when it returns, so an
@@ -44,8 +44,6 @@ SO_RCVBUFFORCE = 33
 
 # 32 KiB is about 700 routes and 1.6 ms in one system call; larger buffers are not faster (measured).
 BATCH_BYTES = 32 * 1024
-# Each failing message of a batch is answered on its own, about 1 KiB of kernel memory: 700 must fit.
-RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 # The kernel builds dumps in pieces of at most 32 KiB; one link with many virtual functions may exceed that.
 DATAGRAM_BYTES = 256 * 1024
 
@@ -53,17 +51,22 @@ DUMP_ATTEMPTS = 10
 
 
 class NetlinkSocket:
-    """A socket in the network namespace of the calling thread."""
+    """A socket in the network namespace of the calling thread; what it speaks is rtnetlink unless a subclass says."""
+
+    PROTOCOL = 0  # NETLINK_ROUTE
+    # Each failing message of a batch is answered on its own, about 1 KiB of kernel memory: 700 must fit.
+    RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024
 
     def __init__(self) -> None:
         with mapped("open a netlink socket"):
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+            flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC
+            self._socket = socket.socket(socket.AF_NETLINK, flags, self.PROTOCOL)
             try:
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
                 # Strict: the kernel filters dumps as asked, and refuses a filter it does not know.
                 self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-                force_receive_buffer(self._socket, RECEIVE_BUFFER_BYTES)
+                force_receive_buffer(self._socket, self.RECEIVE_BUFFER_BYTES)
                 self._socket.bind((0, 0))
             except OSError:
                 self._socket.close()
@@ -125,6 +128,30 @@ class NetlinkSocket:
             if not interrupted:
                 return values
         raise Busy(f"{doing}: interrupted {DUMP_ATTEMPTS} times by changes")
+
+    def walk(self, kind: int, body: bytes, parse: Callable[[Message], Value], doing: str) -> Iterator[list[Value]]:
+        """The objects that the request selects, piece by piece as the kernel hands them over.
+
+        For tables that move all the time, where a dump that nothing interrupts would never come. A walk that is
+        given up leaves the socket `Busy` for another.
+        """
+        self._sequence += 1
+        sequence = self._sequence & 0xFFFFFFFF
+        with mapped(doing):
+            self._socket.send(HEADER.pack(HEADER.size + len(body), kind, DUMP | REQUEST, sequence, 0) + body)
+        while True:
+            values: list[Value] = []
+            for message in self._answer(doing):
+                if message.sequence != sequence:
+                    continue
+                if message.type in (DONE, ERROR):
+                    verdict = parse_verdict(message)
+                    if verdict.errno:
+                        raise kernel_error(verdict.errno, doing, verdict.text)
+                    yield values
+                    return
+                values.append(parse(message))
+            yield values
 
     def batch(
         self, kind: int, flags: int, rows: Iterable[Row], encode: Callable[[Row], bytes], doing: str
@@ -188,11 +215,14 @@ class NetlinkSocket:
 
     def _answers(self, doing: str) -> Iterator[Message]:
         while True:
-            with mapped(f"{doing}: read the answer"):
-                length = self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
-            if length > DATAGRAM_BYTES:
-                raise malformed(f"{length} bytes at once")
-            yield from parse_messages(bytes(self._buffer[:length]))
+            yield from self._answer(doing)
+
+    def _answer(self, doing: str) -> list[Message]:
+        with mapped(f"{doing}: read the answer"):
+            length = self._socket.recv_into(self._buffer, 0, socket.MSG_DONTWAIT | socket.MSG_TRUNC)
+        if length > DATAGRAM_BYTES:
+            raise malformed(f"{length} bytes at once")
+        return parse_messages(bytes(self._buffer[:length]))
 
 
 def force_receive_buffer(sock: socket.socket, size: int) -> None:
