@@ -22,7 +22,8 @@
     └── AttachError            a workload could not be joined: everything done is undone, tell the user
 
 A folder may have finer kinds of its own, raised and caught near each other: `CommandFailed` (kernel/run), `Unreachable`
-of BIRD (bgp/control) and of the agent (cli/agent_client), `LabError` (lab/process).
+of BIRD (bgp/control) and of the agent (cli/agent_client), `LabError` (lab/process), `TransactionFailed`
+(kernel/netfilter/transaction).
 
 A programming error is none of these: it is left to crash, since a restart is safe.
 """

@@ -19,6 +19,7 @@ CLASS_OF_ERRNO: Mapping[int, type[KernelError]] = {
     **dict.fromkeys((errno.ENETDOWN, errno.ENOTCONN), LinkDown),
     errno.EEXIST: Exists,
     **dict.fromkeys((errno.EBUSY, errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ENOMEM, errno.ETIMEDOUT), Busy),
+    errno.ERESTART: Busy,  # nf_tables: somebody else's transaction came first
     **dict.fromkeys(
         (
             errno.EOPNOTSUPP,
@@ -47,6 +48,11 @@ CLASS_OF_ERRNO: Mapping[int, type[KernelError]] = {
             errno.EMSGSIZE,
             errno.ENETUNREACH,  # a next hop that no route leads to
             errno.EHOSTUNREACH,
+            errno.ENOTEMPTY,  # nf_tables: an interval that overlaps another
+            errno.ENFILE,  # nf_tables: a set beyond its size
+            errno.ENODATA,  # nf_tables: a register read that nothing was loaded into
+            errno.ELOOP,  # nf_tables: chains that call each other in a circle
+            errno.EMLINK,  # nf_tables: calls too deep
         ),
         Refused,
     ),

@@ -25,10 +25,16 @@ from tortie.kernel.failure import kernel_error, mapped
         (errno.EAGAIN, Busy),
         (errno.EINTR, Busy),
         (errno.ENOBUFS, Busy),
+        (errno.ERESTART, Busy),
         (errno.EOPNOTSUPP, Unsupported),
         (errno.EAFNOSUPPORT, Unsupported),
         (errno.EINVAL, Refused),
         (errno.EPERM, Refused),
+        (errno.ENOTEMPTY, Refused),
+        (errno.ENFILE, Refused),
+        (errno.ENODATA, Refused),
+        (errno.ELOOP, Refused),
+        (errno.EMLINK, Refused),
     ],
 )
 def test_an_errno_becomes_the_error_that_says_what_to_do_next(number: int, kind: type[KernelError]) -> None:
