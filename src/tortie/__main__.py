@@ -5,12 +5,13 @@ Invariant: neither `--help` nor one program loads what another needs; `tortie at
 
 from __future__ import annotations
 
-import difflib
+import errno
 import importlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TextIO, cast
 
 import click
 
@@ -128,6 +129,31 @@ def _diagnose(log_dir: Path) -> None:
     click.echo(f"Diags saved to {diagnostics.collect(current, diagnostics.places_of(chosen_file(), log_dir))}")
 
 
+def _help() -> click.Command:
+    argument = click.Argument(["words"], nargs=-1, metavar="[WORD]...")
+    return click.Command("help", callback=_show_help, params=[argument], help=_show_help.__doc__)
+
+
+def _show_help(words: Sequence[str]) -> None:
+    """Show the help of a word.
+
+    \b
+    tortie help
+    tortie help node status
+    """
+    from tortie.cli.calicoctl import check_word
+
+    root = context = click.get_current_context().find_root()
+    for word in words:
+        if not isinstance(context.command, click.Group):
+            raise click.UsageError(f"{context.command_path} has no words of its own", root)
+        check_word(context.command, context, word)
+        command = context.command.get_command(context, word)
+        assert command is not None  # it was checked
+        context = click.Context(command, info_name=word, parent=context)
+    click.echo(context.get_help())
+
+
 def _need_root() -> None:
     if os.geteuid() != 0:
         click.echo("Need super user privileges: Operation not permitted")
@@ -159,6 +185,7 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "agent": Program(_agent, "Run the agent."),
     },
     "This command": {
+        "help": Program(_help, "Show the help of a word."),
         "completion": Program(_at("tortie.cli.completion", "completion"), "Print the completion of a shell."),
     },
     "Trying things out": {
@@ -172,7 +199,9 @@ class _Failed(click.ClickException):
     """Ends tortie with a sentence on stderr."""
 
     def __init__(self, error: TortieError) -> None:
-        super().__init__(str(error))
+        from tortie.cli.calicoctl import with_default_store
+
+        super().__init__(with_default_store(str(error)))
         self._is_usage = isinstance(error, UsageError)
 
     @property
@@ -187,16 +216,23 @@ class Programs(click.Group):
         return list(PROGRAMS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return PROGRAMS[cmd_name].load() if cmd_name in PROGRAMS else None
+        if cmd_name in PROGRAMS:
+            return PROGRAMS[cmd_name].load()
+        from tortie.cli import absent
+
+        return absent.word(cmd_name) if cmd_name in absent.WORDS else None
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        from tortie.cli.calicoctl import word_first
+
+        return super().parse_args(ctx, word_first(self, ctx, args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        word = args[0]
-        if word not in PROGRAMS and not word.startswith("-"):
-            close = difflib.get_close_matches(word, PROGRAMS, n=1)
-            hint = f"; did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(f'unknown command "{word}" for "tortie"{hint}', ctx)
+        from tortie.cli.calicoctl import check_word
+
+        check_word(self, ctx, args[0])
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -220,6 +256,9 @@ class Programs(click.Group):
             return super().invoke(ctx)
         except TortieError as error:
             raise _Failed(error) from error
+        except KeyboardInterrupt:
+            click.echo("Interrupted", err=True)
+            raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
 def command() -> click.Command:
@@ -232,8 +271,35 @@ def command() -> click.Command:
     return click.version_option(__version__, message="tortie %(version)s")(config_option(group))
 
 
+# What a script may call tortie, so that it finds the name it knows in the texts.
+NAMES = ("tortie", "calicoctl", "kubectl-calico")
+
+_INTERRUPTED = 130  # as a shell calls what ended by SIGINT
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 def main() -> None:
-    command().main(prog_name="tortie")
+    _open_streams()
+    called = Path(sys.argv[0]).name
+    try:
+        command().main(prog_name=called if called in NAMES else NAMES[0])
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        sys.stdout = _nowhere("w")  # for what Python writes at its end
+        click.echo(f"Error: {error.filename or 'the output'} cannot be written: {error.strerror}", err=True)
+        raise SystemExit(1) from None
+
+
+def _open_streams() -> None:
+    """Gives the program the standard streams that its caller closed, empty."""
+    sys.stdin = sys.stdin or _nowhere("r")
+    sys.stdout = sys.stdout or _nowhere("w")
+    sys.stderr = sys.stderr or _nowhere("w")
+
+
+def _nowhere(mode: str) -> TextIO:
+    return cast("TextIO", Path(os.devnull).open(mode))
 
 
 if __name__ == "__main__":

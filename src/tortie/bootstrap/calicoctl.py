@@ -83,7 +83,7 @@ def from_environment(environment: Mapping[str, str]) -> Access | None:
     said = {key: environment.get(variables.get(key, ""), "") for key in _VARIABLES}
     naming = ("etcdEndpoints", "etcdDiscoverySrv", "datastoreType", *_KUBERNETES)
     named_by = next((variables[key] for key in naming if said[key]), "")
-    return _access(said, named_by) if named_by else None
+    return _access(said, named_by, variables) if named_by else None
 
 
 def from_file(text: str, path: Path) -> Access:
@@ -92,7 +92,7 @@ def from_file(text: str, path: Path) -> Access:
         said = _spec(text)
     except _Syntax as error:
         raise UsageError(f"syntax error in {path}: {error}") from None
-    return _access(said, str(path))
+    return _access(said, str(path), {})
 
 
 def _spec(text: str) -> dict[str, str]:
@@ -145,16 +145,19 @@ def _text(found: Mapping[str, Any], name: str) -> str:
     return str(value)
 
 
-def _access(said: Mapping[str, str], named_by: str) -> Access:
+def _access(said: Mapping[str, str], named_by: str, variables: Mapping[str, str]) -> Access:
+    """The datastore that is meant; `variables` says where each value comes from that is of the environment."""
     where = f"(in {named_by})"
     store = said["datastoreType"] or ("etcdv3" if said["etcdEndpoints"] or said["etcdDiscoverySrv"] else "")
     if store == "kubernetes":
+        where = f"(in {variables.get('datastoreType', named_by)})"
         raise UsageError(f"datastore type kubernetes {where} cannot be used: {_WITHOUT_KUBERNETES}")
     if not store:
         kubernetes = next((f"{key} and " for key in _KUBERNETES if said[key]), "")
         reason = f"{kubernetes}no datastore type and no etcd endpoints"
         raise UsageError(f"{reason} {where}, which for calicoctl means Kubernetes: {_WITHOUT_KUBERNETES}")
     if store != "etcdv3":
+        where = f"(in {variables.get('datastoreType', named_by)})"
         raise UsageError(f"unknown datastore type: {store} {where}: it must be etcdv3")
     credentials = _credentials(said, where)
     if said["etcdEndpoints"] and said["etcdDiscoverySrv"]:

@@ -11,7 +11,7 @@ import re
 
 from tortie.cli.calicoctl import mismatch_allowed
 from tortie.datastore.resources import CLUSTER_INFORMATION, Resources
-from tortie.errors import DatastoreError, InvalidResource, UsageError
+from tortie.errors import DatastoreError, InvalidResource, TortieError
 
 # What `tortie version` answers to who asks for a version of Calico.
 CALICO_VERSION = "v3.32.1"
@@ -20,7 +20,7 @@ _OVERRIDE = "Use --allow-version-mismatch to override"
 _VERSION = re.compile(r"([0-9]+)\.([0-9]+)(?:\.[0-9]+)?")
 
 
-class VersionMismatch(UsageError):
+class VersionMismatch(TortieError):
     """The cluster is of a version that tortie does not follow, or its version cannot be read."""
 
 

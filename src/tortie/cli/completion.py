@@ -6,8 +6,6 @@ import click
 from click.shell_completion import get_completion_class
 
 SHELLS = ("bash", "zsh", "fish")
-# What click's scripts set, and click looks for, for a program of this name.
-_VARIABLE = "_TORTIE_COMPLETE"
 
 
 @click.command()
@@ -23,6 +21,9 @@ def completion(shell: str) -> None:
     """
     found = get_completion_class(shell)
     assert found is not None  # click knows the three
-    script = found(click.get_current_context().find_root().command, {}, "tortie", _VARIABLE)
+    root = click.get_current_context().find_root()
+    name = root.info_name or "tortie"
+    # The variable is what click looks for in a program of this name.
+    script = found(root.command, {}, name, f"_{name.replace('-', '_').upper()}_COMPLETE")
     # Not `source()`: for bash it asks the bash of this machine for its version, and the script may be for another.
     click.echo(script.source_template % script.source_vars())

@@ -7,10 +7,21 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tortie.errors import UsageError
+
 if TYPE_CHECKING:
+    from tortie.access import Access
     from tortie.bootstrap import Bootstrap, Loaded
 
 _META = "tortie.config"
+
+
+class Unconfigured(UsageError):
+    """The settings cannot be used, or name no datastore that can be; nothing was asked of it."""
+
+    def __init__(self, reason: str, missing: Path | None = None) -> None:
+        super().__init__(reason)
+        self.missing = missing  # the file that `--config` names, if it is not there
 
 
 def _remember(context: click.Context, _: click.Parameter, file: Path | None) -> None:
@@ -44,9 +55,22 @@ def settings() -> Bootstrap:
     return loaded.settings
 
 
+def access() -> Access:
+    """The datastore for the current command; raises Unconfigured."""
+    current = settings()
+    try:
+        return current.access
+    except UsageError as error:
+        raise Unconfigured(str(error)) from error
+
+
 def load() -> Loaded:
-    """The settings for the current command, and what was odd about their sources; raises UsageError."""
+    """The settings for the current command, and what was odd about their sources; raises Unconfigured."""
     # Only here: `--help` needs no settings, and loading what describes them takes longer than all the rest.
     from tortie import bootstrap
 
-    return bootstrap.load(chosen_file())
+    file = chosen_file()
+    try:
+        return bootstrap.load(file)
+    except UsageError as error:
+        raise Unconfigured(str(error), file if file is not None and not file.exists() else None) from error

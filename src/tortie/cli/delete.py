@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import click
 
 from tortie.access import Access
-from tortie.cli import bulk, calicoctl
+from tortie.cli import bulk, calicoctl, configuration
 from tortie.cli.bulk import Worked
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import check_version
 from tortie.cli.complete import complete_subject
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.namespaces import Namespaces
@@ -53,7 +53,7 @@ def delete(kind: str | None, names: Sequence[str], files: Files, skip_not_exists
         kinds = {subject.key.kind for subject in subjects}
     else:
         raise Failure("name what to delete: KIND NAME..., or files with -f")
-    done, failures = asyncio.run(_delete(settings().access, subjects, skip_not_exists))
+    done, failures = asyncio.run(_delete(configuration.access(), subjects, skip_not_exists))
     calicoctl.report(of_delete(kinds, done, [*errors, *map(sentence, failures)]))
 
 

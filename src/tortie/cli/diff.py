@@ -15,9 +15,10 @@ from typing import Any
 import click
 
 from tortie.access import Access
-from tortie.cli import output
-from tortie.cli.calicoctl import Failure, namespace_option
-from tortie.cli.configuration import config_option, settings
+from tortie.cli import configuration, output
+from tortie.cli.calicoctl import Failure, GlobalOptions, namespace_option
+from tortie.cli.cluster_version import check_version
+from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.judge import judge
@@ -36,7 +37,7 @@ class Trouble(Failure):
     exit_code = 2
 
 
-class _Command(click.Command):
+class _Command(GlobalOptions):
     """Ends in `Trouble` whatever goes wrong: 1 means that there are differences."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -63,7 +64,7 @@ def diff(files: Files, namespace: str | None) -> None:
     Exit code 0 without differences, 1 with some, 2 when something went wrong.
     """
     given = files.documents()
-    differences, errors = asyncio.run(_compare(settings().access, given, Namespaces(namespace or "")))
+    differences, errors = asyncio.run(_compare(configuration.access(), given, Namespaces(namespace or "")))
     for line in differences:
         click.echo(line, color=False if "NO_COLOR" in os.environ else None)
     if errors:
@@ -106,6 +107,7 @@ async def _compare(access: Access, given: Sequence[Document], namespaces: Namesp
             return [], [*judged.unreadable, *judged.wrong]
         for warning in judged.warnings:
             click.echo(f"Warning: {warning}", err=True)
+        await check_version(resources)
         found: list[str] = []
         errors = list(judged.wrong)
         for resource in judged.resources:

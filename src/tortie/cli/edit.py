@@ -21,11 +21,11 @@ import click
 from msgspec.structs import replace
 
 from tortie.access import Access
-from tortie.cli import documents, output
-from tortie.cli.calicoctl import namespace_option
+from tortie.cli import configuration, documents, output
+from tortie.cli.calicoctl import GlobalOptions, namespace_option
 from tortie.cli.cluster_version import check_version
 from tortie.cli.complete import complete_subject
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.diff import coloured
 from tortie.cli.judge import judge
 from tortie.cli.namespaces import Namespaces
@@ -55,7 +55,7 @@ class Wrong(Exception):
         self.reasons = reasons
 
 
-@click.command()
+@click.command(cls=GlobalOptions)
 @click.argument("kind", shell_complete=complete_subject)
 @click.argument("name", shell_complete=complete_subject)
 @namespace_option
@@ -71,7 +71,7 @@ def edit(kind: str, name: str, namespace: str | None) -> None:
     again with the reasons at its top; leave it unchanged to give up.
     """
     (subject,) = named(kind_named(kind), [name], Namespaces(namespace or ""))
-    access = settings().access
+    access = configuration.access()
     stored = asyncio.run(_read(access, subject.key))
     directory = Path(tempfile.mkdtemp(prefix="tortie-edit-"))  # 0700: nobody else reads or replaces the file
     file = directory / f"{subject.key.kind.lower()}-{name}.yaml"

@@ -12,7 +12,7 @@ from tortie.cli.store import opened
 from tortie.cli.subjects import Subject
 from tortie.cli.wording import sentence
 from tortie.datastore.resources import Resources
-from tortie.errors import InvalidResource, NotFound, UsageError
+from tortie.errors import InvalidResource, NotFound
 from tortie.model.kind import DEFAULT_AS_NUMBER, Cluster, Kind
 from tortie.model.resource import Quarantined, ResourceKey
 from tortie.model.schema import Spec
@@ -59,11 +59,11 @@ async def find_each(access: Access, subjects: Sequence[Subject], *, broken: bool
 
 
 async def cluster_facts(resources: Resources) -> Cluster:
-    """What columns show of the cluster; raises UsageError for a cluster of another version."""
+    """What columns show of the cluster; raises VersionMismatch for a cluster of another version."""
     try:
         await check_version(resources)
     except VersionMismatch as error:
-        raise UsageError(f"failed to get resources: {error}") from error
+        raise VersionMismatch(f"failed to get resources: {error}") from error
     try:
         as_number = (await resources.get(_BGP_DEFAULTS)).spec.as_number
     except (NotFound, InvalidResource):

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
-from tortie.cli import calicoctl, forms, output
+from tortie.cli import calicoctl, configuration, forms, output
 from tortie.cli.answer import Answer
 from tortie.cli.calicoctl import Failure
 from tortie.cli.complete import complete_subject
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.files import Files, file_options
 from tortie.cli.finding import find_all, find_each
 from tortie.cli.namespaces import Namespaces
@@ -82,17 +82,17 @@ def get(
         if kind is None or files.filename is not None:
             raise Failure("--watch needs a kind, with names or without; files cannot be watched")
         if of_all:
-            watch_all(settings().access, form, _kind(kind), namespaces, _selector(selector))
+            watch_all(configuration.access(), form, _kind(kind), namespaces, _selector(selector))
         else:
-            watch_each(settings().access, form, _kind(kind), namespaces, _subjects(kind, names, files, namespaces))
+            watch_each(configuration.access(), form, _kind(kind), namespaces, _subjects(kind, names, files, namespaces))
     with _no_collector():
         if of_all and kind is not None:
             every = _kind(kind)
-            found = answered(find_all(settings().access, every, namespaces.to_list(every), _selector(selector)))
+            found = answered(find_all(configuration.access(), every, namespaces.to_list(every), _selector(selector)))
             answer = Answer(found.objects, found.cluster, every, found.revision, namespaces=namespaces.named)
         else:
             subjects = _subjects(kind, names, files, namespaces)
-            found = answered(find_each(settings().access, subjects, broken=form in output.DOCUMENT_FORMS))
+            found = answered(find_each(configuration.access(), subjects, broken=form in output.DOCUMENT_FORMS))
             alone = files.filename is None and len(names) == 1
             export = bool(names) and export
             answer = Answer(found.objects, found.cluster, alone=alone, namespaces=namespaces.named, export=export)

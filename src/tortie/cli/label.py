@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from tortie.access import Access
-from tortie.cli import calicoctl
+from tortie.cli import calicoctl, configuration
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import check_version
 from tortie.cli.complete import complete_subject
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.store import opened
 from tortie.cli.subjects import Subject, named
@@ -50,7 +50,7 @@ def label(words: tuple[str, ...], overwrite: bool, remove: bool, namespace: str 
         (subject,) = named(kind_named(kind), [name], Namespaces(namespace or ""))
     except UsageError as error:
         raise Failure(f"failed to get {who}, error {error}") from error
-    done = asyncio.run(_label(settings().access, subject, who, key, value, overwrite))
+    done = asyncio.run(_label(configuration.access(), subject, who, key, value, overwrite))
     click.echo(f"Successfully {done} label {key} {'from' if remove else 'on'} {who}")
 
 

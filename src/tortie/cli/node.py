@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tortie.cli import agent_client, calicoctl
+from tortie.cli import absent, agent_client, calicoctl
 from tortie.cli.calicoctl import Failure
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.tables import bordered
@@ -16,9 +16,27 @@ from tortie.cli.tables import bordered
 _PEER_TYPES = {"mesh": "node-to-node mesh", "global": "global", "node": "node specific"}
 
 
-@click.group()
+class Words(calicoctl.GlobalOptions, click.Group):
+    """A word that has words of its own; options may stand before and after them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, calicoctl.word_first(self, ctx, args))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        calicoctl.check_word(self, ctx, args[0])
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=Words)
+@config_option
 def node() -> None:
     """Make this host a node; show its BGP sessions."""
+
+
+for _name in absent.NODE_WORDS:
+    node.add_command(absent.node_word(_name))
 
 
 @node.command()

@@ -10,11 +10,11 @@ import click
 from msgspec.structs import replace
 
 from tortie.access import Access
-from tortie.cli import calicoctl, strict_yaml
+from tortie.cli import calicoctl, configuration, strict_yaml
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import VersionMismatch, check_version
 from tortie.cli.complete import complete_subject
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import Unconfigured, config_option
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.patches import Unpatchable, json_patch, merge, strategic
 from tortie.cli.store import opened
@@ -69,8 +69,8 @@ def patch(words: tuple[str, ...], text: str | None, form: str, namespace: str | 
             raise Failure(f"hit error: performing {title}: {reason}") from error
 
     try:
-        asyncio.run(_patch(settings().access, subject, patched))
-    except VersionMismatch:
+        asyncio.run(_patch(configuration.access(), subject, patched))
+    except (VersionMismatch, Unconfigured):
         raise
     except TortieError as error:
         raise Failure(f"hit error: {sentence(error)}") from error

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from tortie.access import Access
+from tortie.cli.calicoctl import note_default_store
+from tortie.cli.configuration import Unconfigured
 from tortie.datastore import open_datastore
 from tortie.datastore.resources import Resources
 from tortie.errors import DatastoreError, FormatTooNew, Unavailable, UsageError
@@ -24,12 +26,14 @@ _OF_THE_STORE = (DatastoreError, Unavailable, FormatTooNew)
 async def opened(access: Access, *, create: bool = False) -> AsyncIterator[Resources]:
     """The resources of the store; with `create` a store that is kept in a file is made if it is missing.
 
-    An error of the store itself says what named the store.
+    An error of the store itself says what named the store. Raises Unconfigured for a URL that cannot be used.
     """
+    if not access.named_by:
+        note_default_store(f"datastore {access.url} {_origin(access)}")
     try:
         datastore = open_datastore(access.url, create=create, credentials=access.credentials)
     except UsageError as error:
-        raise UsageError(f"{error} {_origin(access)}") from error
+        raise Unconfigured(f"{error} {_origin(access)}") from error
     try:
         yield Resources(datastore)
     except DatastoreError as error:

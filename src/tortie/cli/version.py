@@ -7,10 +7,10 @@ import asyncio
 import click
 
 from tortie import __version__
-from tortie.cli import calicoctl
+from tortie.cli import calicoctl, configuration
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import CALICO_VERSION
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.store import opened
 from tortie.datastore.resources import CLUSTER_INFORMATION
 from tortie.errors import DatastoreError, InvalidResource
@@ -58,7 +58,7 @@ async def _watch_cluster(pause_s: float) -> None:
 async def _cluster() -> tuple[str, str] | None:
     """Version and type of the cluster; None when it does not say, or does not answer."""
     try:
-        async with opened(settings().access) as resources:
+        async with opened(configuration.access()) as resources:
             spec = (await resources.get(CLUSTER_INFORMATION)).spec
     except (DatastoreError, InvalidResource):
         return None

@@ -15,10 +15,10 @@ from typing import Any
 import click
 
 from tortie.access import Access
-from tortie.cli import bulk, calicoctl
+from tortie.cli import bulk, calicoctl, configuration
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import check_version
-from tortie.cli.configuration import config_option, settings
+from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.judge import Judged, judge
@@ -109,7 +109,7 @@ def validate(files: Files, namespace: str | None) -> None:
 def _run(verb: Verb, write: Write, files: Files, namespace: str | None) -> None:
     with _collector_at_rest():
         given = files.documents()
-        access = settings().access
+        access = configuration.access()
         outcome = asyncio.run(_write(access, verb, write, given, Namespaces(namespace or "")))
     calicoctl.report(outcome)
 

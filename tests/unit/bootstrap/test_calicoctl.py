@@ -168,5 +168,11 @@ def test_an_environment_that_names_no_store_of_ours_is_refused(name: str, value:
         calicoctl.from_environment({name: value})
 
 
+def test_a_refused_type_is_said_to_come_from_its_own_variable() -> None:
+    for value in ("kubernetes", "mysql"):
+        with pytest.raises(UsageError, match=r"\(in DATASTORE_TYPE\)"):
+            calicoctl.from_environment({"ETCD_ENDPOINTS": "http://a:2379", "DATASTORE_TYPE": value})
+
+
 def test_credentials_alone_name_nothing() -> None:
     assert calicoctl.from_environment({"ETCD_USERNAME": "u", "ETCD_CA_CERT_FILE": "/ca"}) is None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.unit.cli.conftest import Tortie
 from tortie import __version__
 from tortie.__main__ import PROGRAMS
+from tortie.access import Access
+from tortie.bootstrap import Bootstrap
 
 # What a word must not load: an HTTP server, the resource model, and what both bring along.
 HEAVY = {"aiohttp", "asyncio", "msgspec", "sqlite3", "structlog", "yaml", "tortie.model", "tortie.datastore"}
@@ -85,6 +89,128 @@ def test_bad_usage_of_own_commands_is_exit_code_2(tortie: Tortie, words: list[st
     assert (said.code, said.stdout) == (2, "")
 
 
+class TestTheLine:
+    """Where options may stand, and how they may be written, as calicoctl's own parser takes them."""
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["get", "profiles", "-o", "name"],
+            ["get", "-o", "name", "profiles"],
+            ["-o", "name", "get", "profiles"],
+            ["--output", "name", "-l", "panic", "get", "profiles"],
+            ["--output=name", "get", "profiles"],
+            ["-oname", "get", "profiles"],
+            ["get", "profiles", "-o=name"],
+            ["get", "profiles", "-oname", "--export=true", "--skip-empty=false"],
+            ["get", "profiles", "-oname", "--log-level", "panic", "--allow-version-mismatch"],
+        ],
+    )
+    def test_options(self, stored: Tortie, words: list[str]) -> None:
+        assert stored(*words) == (0, "profile/projectcalico-default-allow\n", "")
+
+    @pytest.fixture
+    def stored(self, tortie: Tortie) -> Tortie:
+        document = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}"
+        assert tortie("apply", "-f", "-", stdin=document).code == 0
+        return tortie
+
+    def test_a_flag_with_another_value_than_true_or_false(self, tortie: Tortie) -> None:
+        said = tortie("get", "profiles", "--export=perhaps")
+        assert said == (1, "", 'invalid argument "perhaps" for "--export" flag: it must be true or false\n')
+
+    def test_what_follows_two_dashes_is_no_option(self, stored: Tortie) -> None:
+        said = stored("get", "profile", "--", "-o=x")
+        assert said.stderr == "resource does not exist: Profile(-o=x) with error: <nil>\n"
+
+    def test_options_of_all_commands_may_stand_before_a_word_of_a_word(self, tortie: Tortie) -> None:
+        said = tortie("node", "-l", "nothing", "status")
+        assert (said.code, said.stdout) == (1, "")
+        assert said.stderr.startswith("unknown log level: nothing, ")
+
+    @pytest.mark.parametrize("words", [["edit", "profile", "x"], ["diff", "-f", "/dev/null"]])
+    def test_commands_beyond_calicoctl_take_them_too(self, stored: Tortie, words: list[str]) -> None:
+        said = stored(*words, "--allow-version-mismatch", "-l", "panic")
+        assert "option" not in said.stderr
+
+    @pytest.mark.parametrize("words", [[], ["node"]])
+    def test_without_a_word_there_is_help(self, tortie: Tortie, words: list[str]) -> None:
+        said = tortie(*words)
+        assert (said.code, said.stderr) == (0, "")
+        assert said == tortie(*words, "--help")
+
+
+class TestHelp:
+    @pytest.mark.parametrize("words", [[], ["get"], ["node"], ["node", "status"], ["lab", "up"]])
+    def test_of_a_word(self, tortie: Tortie, words: list[str]) -> None:
+        assert tortie("help", *words) == tortie(*words, "--help")
+
+    @pytest.mark.parametrize(("words", "unknown"), [(["gett"], "gett"), (["node", "stat"], "stat")])
+    def test_of_a_word_that_is_none(self, tortie: Tortie, words: list[str], unknown: str) -> None:
+        said = tortie("help", *words)
+        assert (said.code, said.stdout) == (2, "")
+        assert f'unknown command "{unknown}" for "tortie' in said.stderr
+        assert "; did you mean '" in said.stderr
+
+    def test_of_what_has_no_words(self, tortie: Tortie) -> None:
+        said = tortie("help", "get", "nodes")
+        assert (said.code, said.stderr.splitlines()[-1]) == (2, "Error: tortie get has no words of its own")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["ipam", "show", "--ip=10.65.0.1"], "ipam: tortie does not manage addresses yet: "),
+        (["ipam"], "ipam: tortie does not manage addresses yet: "),
+        (["cluster", "diags"], "cluster: tortie has no Kubernetes to collect from: run `tortie node diags`"),
+        (["convert", "-f", "x.yaml"], "convert: tortie takes resources of projectcalico.org/v3, and no older ones"),
+        (["node", "run", "--node-image=x"], "node run: tortie starts no container: `tortie node init`"),
+    ],
+)
+def test_a_word_of_calicoctl_that_is_not_there_says_what_to_do(tortie: Tortie, words: list[str], sentence: str) -> None:
+    said = tortie(*words)
+    assert (said.code, said.stdout) == (1, "")
+    assert said.stderr.startswith(sentence)
+    assert said.stderr.count("\n") == 1
+    assert tortie(*words, "--help").code == 0
+
+
+class TestTheDefaultStore:
+    """Nobody named it, so that every error says which it is."""
+
+    @pytest.fixture(autouse=True)
+    def store(self, tortie: Tortie, monkeypatch: pytest.MonkeyPatch) -> None:
+        document = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}"
+        assert tortie("apply", "-f", "-", stdin=document).code == 0
+        monkeypatch.setattr(Bootstrap, "access", Access(url=tortie.environment["TORTIE_DATASTORE"]))
+
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["get", "node", "x"], "resource does not exist: Node(x) with error: <nil>"),
+            (["delete", "node", "x"], "Failed to delete 'Node' resource: resource does not exist: "),
+            (["patch", "node", "x", "-p", "{}"], "hit error: resource does not exist: "),
+            (["label", "node", "x", "a=b"], "node x not found"),
+            (["edit", "node", "x"], "Error: resource does not exist: "),
+        ],
+    )
+    def test_stands_below_an_error(self, tortie: Tortie, words: list[str], sentence: str) -> None:
+        said = tortie(*words)
+        first, second = said.stderr.splitlines()
+        assert first.startswith(sentence)
+        assert second == f"datastore sqlite://{tortie.store} (the default: nothing names another datastore)"
+
+    def test_stands_once_where_the_error_is_the_stores(self, tortie: Tortie) -> None:
+        for file in tortie.directory.glob("store.db*"):
+            file.unlink()
+        said = tortie("get", "node", "x")
+        assert said.stderr.count("(the default: nothing names another datastore)") == 1
+        assert said.stderr.count("\n") == 1
+
+    def test_is_no_matter_when_all_went_well(self, tortie: Tortie) -> None:
+        assert tortie("get", "node", "n", "-o", "name") == (0, "node/n\n", "")
+
+
 class TestConfiguration:
     @pytest.fixture(autouse=True)
     def files(self, tortie: Tortie) -> None:
@@ -107,8 +233,40 @@ class TestConfiguration:
         assert [path.name for path in tortie.directory.glob("*.db")] == [f"{store}.db"]
 
     def test_that_is_missing(self, tortie: Tortie) -> None:
-        assert tortie("get", "nodes", "-c", "no.toml") == (1, "", "configuration file no.toml does not exist\n")
+        assert tortie("get", "nodes", "-c", "no.toml") == (1, "Error reading config file: no.toml\n", "")
         assert tortie("status", "-c", "no.toml") == (2, "", "Error: configuration file no.toml does not exist\n")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["get", "nodes"],
+            ["get", "node", "n"],
+            ["get", "nodes", "-w"],
+            ["apply", "-f", "n.yaml"],
+            ["delete", "-f", "n.yaml"],
+            ["patch", "node", "n", "-p", "{}"],
+            ["label", "node", "n", "a=b"],
+        ],
+    )
+    @pytest.mark.parametrize(
+        ("variable", "value", "reason"),
+        [
+            ("DATASTORE_TYPE", "mysql", "unknown datastore type: mysql (in DATASTORE_TYPE): it must be etcdv3"),
+            ("TORTIE_DATASTORE", "x", "datastore 'x' is not supported: "),
+        ],
+    )
+    def test_that_gives_no_client_is_said_on_stdout(
+        self, tortie: Tortie, words: list[str], variable: str, value: str, reason: str
+    ) -> None:
+        tortie.write("n.yaml", "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}")
+        tortie.environment[variable] = value
+        said = tortie(*words)
+        assert (said.code, said.stderr) == (1, "")
+        assert said.stdout.startswith(f"Failed to create Calico API client: {reason}")
+
+    def test_that_is_missing_is_no_matter_to_validate(self, tortie: Tortie) -> None:
+        tortie.write("n.yaml", "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}")
+        assert tortie("validate", "-f", "n.yaml", "-c", "no.cfg").code == 0
 
     def test_oddities_are_warnings(self, tortie: Tortie) -> None:
         tortie.write("odd.toml", f'datastore = "sqlite://{tortie.directory}/odd.db"\ncolour = "red"\n')
@@ -119,6 +277,76 @@ class TestConfiguration:
             "Successfully applied 1 'Node' resource(s)\n",
             "Warning: odd.toml: colour is not a setting of tortie: ignored\n",
         )
+
+
+class TestStreams:
+    """What a shell does to a command, in a process of its own."""
+
+    def run(self, tortie: Tortie, line: str) -> subprocess.CompletedProcess[str]:
+        environment = {**tortie.environment, "TORTIE": f"{sys.executable} -m tortie"}
+        return subprocess.run(
+            ["sh", "-c", line], env=environment, cwd=tortie.directory, capture_output=True, text=True, check=False
+        )
+
+    @pytest.fixture(autouse=True)
+    def stored(self, tortie: Tortie) -> None:
+        document = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}"
+        assert tortie("apply", "-f", "-", stdin=document).code == 0
+
+    @pytest.mark.parametrize("words", ["get nodes", "apply -f -"])
+    def test_a_full_disk_is_a_sentence(self, tortie: Tortie, words: str) -> None:
+        node = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: n}}"
+        done = self.run(tortie, f"echo '{node}' | $TORTIE {words} > /dev/full")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == "Error: the output cannot be written: No space left on device\n"
+
+    @pytest.mark.parametrize(
+        ("line", "code", "stderr"),
+        [
+            ("$TORTIE get nodes >&-", 0, ""),
+            ("$TORTIE get node x 2>&-", 1, ""),
+            ("$TORTIE apply -f - <&-", 1, "no resources specified in file -\n"),
+        ],
+    )
+    def test_a_closed_stream_is_an_empty_one(self, tortie: Tortie, line: str, code: int, stderr: str) -> None:
+        done = self.run(tortie, line)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", stderr)
+
+    @pytest.mark.parametrize("word", ["apply", "diff", "validate"])
+    def test_an_interrupt_is_one_line(self, tortie: Tortie, word: str) -> None:
+        with subprocess.Popen(
+            [sys.executable, "-X", "importtime", "-m", "tortie", word, "-f", "-"],
+            env=tortie.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stderr is not None
+            # It reads standard input once it has loaded what reads YAML.
+            while "tortie.cli.strict_yaml" not in process.stderr.readline():
+                pass
+            while process.poll() is None and not _waits_for_input(process.pid):
+                pass
+            process.send_signal(signal.SIGINT)
+            said = [line for line in process.stderr.read().splitlines() if not line.startswith("import time:")]
+            assert (process.wait(), said) == (130, ["Interrupted"])
+
+    @pytest.mark.parametrize("name", ["tortie", "calicoctl", "kubectl-calico", "other"])
+    def test_the_name_it_was_called_by_is_the_name_it_speaks_of(self, tortie: Tortie, name: str) -> None:
+        script = tortie.directory / name
+        script.write_text(f"#!{sys.executable}\nfrom tortie.__main__ import main\nmain()\n")
+        script.chmod(0o755)
+        known = "tortie" if name == "other" else name
+        assert self.run(tortie, f"./{name} get -h").stdout.startswith(f"Usage: {known} get ")
+        assert f'unknown command "x" for "{known}"\n' in self.run(tortie, f"./{name} x").stderr
+        variable = f"_{known.upper().replace('-', '_')}_COMPLETE=bash_complete"
+        assert variable in self.run(tortie, f"./{name} completion bash").stdout
+
+
+def _waits_for_input(pid: int) -> bool:
+    """Whether the process sleeps in read(2) of its standard input."""
+    return Path(f"/proc/{pid}/syscall").read_text().startswith("0 0x0 ")
 
 
 def test_a_reader_that_stops_reading_gets_no_traceback(tortie: Tortie) -> None:

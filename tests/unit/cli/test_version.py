@@ -104,6 +104,11 @@ class TestCheck:
         assert tortie("--allow-version-mismatch", *words).stderr != self.MISMATCH
         assert tortie(*words, "--allow-version-mismatch").stderr != self.MISMATCH
 
+    def test_commands_beyond_calicoctl_look_too(self, tortie: Tortie) -> None:
+        assert tortie("diff", "-f", "f.yaml") == (2, "", self.MISMATCH)
+        assert tortie("diff", "-f", "f.yaml", "--allow-version-mismatch").code == 1
+        assert tortie("edit", "node", "node-1") == (1, "", f"Error: {self.MISMATCH}")
+
     def test_validate_never_looks(self, tortie: Tortie) -> None:
         assert tortie("validate", "-f", "f.yaml").code == 0
 

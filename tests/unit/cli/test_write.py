@@ -352,5 +352,5 @@ class TestUnusableStore:
     def test_that_tortie_does_not_know(self, tortie: Tortie) -> None:
         tortie.environment["TORTIE_DATASTORE"] = "redis://localhost"
         said = tortie("apply", "-f", tortie.write("f.yaml", A))
-        assert (said.code, said.stdout) == (1, "")
-        assert said.stderr.startswith("datastore 'redis' is not supported: ")
+        assert (said.code, said.stderr) == (1, "")
+        assert said.stdout.startswith("Failed to create Calico API client: datastore 'redis' is not supported: ")
