@@ -49,7 +49,8 @@ def patch(words: tuple[str, ...], text: str | None, form: str, namespace: str | 
     tortie patch ippool pool-a -t merge -p 'spec: {disabled: true}'
     tortie patch ippool pool-a -t json -p '[{"op": "replace", "path": "/spec/disabled", "value": true}]'
 
-    strategic: objects merge, null deletes, lists are replaced. merge: RFC 7386. json: RFC 6902.
+    strategic: objects merge, null deletes, lists are replaced. merge: RFC 7386. json: RFC 6902, or
+    a merge patch if it is an object.
     """
     if text is None:
         raise Failure('required flag(s) "patch" not set')
@@ -58,8 +59,9 @@ def patch(words: tuple[str, ...], text: str | None, form: str, namespace: str | 
     if form not in TYPES:
         raise Failure(f"unknown patch type: {form}, expected one of: {', '.join(TYPES)}")
     (subject,) = named(kind_named(words[0]), words[1:], Namespaces(namespace or ""))
-    title, apply = TYPES[form]
-    content = _read(title, text)
+    content = _read(TYPES[form][0], text)
+    # Calico's documentation writes `--type json` for a merge patch; a JSON patch is a list, and never an object.
+    title, apply = TYPES["merge" if form == "json" and isinstance(content, dict) else form]
 
     def patched(document: Any) -> Any:
         try:

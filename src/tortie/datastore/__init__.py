@@ -40,4 +40,4 @@ def open_datastore(url: str, *, create: bool = False, credentials: Credentials =
     parts = urlsplit(url)
     if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
         raise UsageError(f"datastore {url!r}: sqlite takes an absolute path, sqlite:///PATH/TO/FILE")
-    return SqliteDatastore(Path(unquote(parts.path)), create=create)
+    return SqliteDatastore(Path("/", unquote(parts.path).lstrip("/")), create=create)

@@ -128,14 +128,38 @@ def test_a_real_bash(tortie: Tortie, tmp_path: Path) -> None:
     assert answers == ["explain-kind", "pool-a pool-b", ""]
 
 
-@pytest.mark.parametrize(("shell", "flag"), [("zsh", "-n"), ("fish", "--no-execute")])
-def test_the_scripts_of_other_shells_can_be_parsed(tortie: Tortie, shell: str, flag: str) -> None:
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_the_scripts_of_other_shells(tortie: Tortie, shell: str) -> None:
     said = tortie("completion", shell)
-    assert said.code == 0
-    assert "_TORTIE_COMPLETE" in said.stdout
+    assert (said.code, said.stderr) == (0, "")
+    assert f"_TORTIE_COMPLETE={shell}_complete" in said.stdout
+
+
+@pytest.mark.parametrize(("shell", "flag"), [("zsh", "-n"), ("fish", "--no-execute")])
+def test_a_real_shell_can_parse_its_script(tortie: Tortie, shell: str, flag: str) -> None:
     program = shutil.which(shell)
-    if program:
-        subprocess.run([program, flag, "-"], input=said.stdout, text=True, check=True)
+    if program is None:
+        pytest.skip(f"needs {shell}")
+    script = tortie("completion", shell).stdout
+    done = subprocess.run([program, flag, "/dev/stdin"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_real_fish(tortie: Tortie, tmp_path: Path) -> None:
+    fish = shutil.which("fish")
+    if fish is None:
+        pytest.skip("needs fish")
+    (tmp_path / "tortie").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m tortie "$@"\n')
+    (tmp_path / "tortie").chmod(0o755)
+    script = "tortie completion fish | source; complete -C 'tortie expl'; complete -C 'tortie edit ippool pool-'"
+    done = subprocess.run(
+        [fish, "--no-config", "-c", script],
+        env={**tortie.environment, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert [line.partition("\t")[0] for line in done.stdout.split("\n") if line] == ["explain-kind", "pool-a", "pool-b"]
 
 
 def test_an_unknown_shell(tortie: Tortie) -> None:

@@ -51,6 +51,12 @@ def test_each_type(tortie: Tortie, form: list[str], patch: str) -> None:
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
 
 
+def test_an_object_given_as_json_patch_is_a_merge_patch(tortie: Tortie) -> None:
+    """So Calico's documentation writes it; a JSON patch is a list, so that neither can be taken for the other."""
+    assert tortie("patch", "pools", "a", "--patch", '{"spec": {"disabled": true}}', "--type", "json").stdout == DONE
+    assert pool(tortie)["spec"]["disabled"] is True
+
+
 def test_lists_are_replaced_as_a_whole(tortie: Tortie) -> None:
     assert tortie("patch", "pools", "a", "--patch", '{"spec": {"allowedUses": ["Tunnel"]}}').stdout == DONE
     assert pool(tortie)["spec"]["allowedUses"] == ["Tunnel"]

@@ -20,6 +20,13 @@ async def test_sqlite_path(tmp_path: Path) -> None:
     assert store.url == f"sqlite://{tmp_path}/new/my%20store.db"
 
 
+async def test_more_slashes_than_three_are_one_path(tmp_path: Path) -> None:
+    store = open_datastore(f"sqlite:///{tmp_path}/tortie.db", create=True)
+    await store.txn([], [Put("/a", b"")])
+    await store.close()
+    assert (tmp_path / "tortie.db").exists()
+
+
 async def test_without_create_nothing_is_made(tmp_path: Path) -> None:
     store = open_datastore(f"sqlite://{tmp_path}/tortie.db")
     with pytest.raises(Unavailable, match="does not exist"):
