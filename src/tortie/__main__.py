@@ -261,7 +261,7 @@ class Programs(click.Group):
             raise click.exceptions.Exit(_INTERRUPTED) from None
 
 
-def command() -> click.Command:
+def command() -> click.Group:
     """The command `tortie`."""
     from tortie.cli.calicoctl import global_options
     from tortie.cli.configuration import config_option
