@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from tortie.access import Access
 from tortie.cli import configuration, documents, output
+from tortie.cli.answer import Stored
 from tortie.cli.calicoctl import GlobalOptions, namespace_option
 from tortie.cli.cluster_version import check_version
 from tortie.cli.complete import complete_subject
@@ -35,7 +36,7 @@ from tortie.cli.subjects import named
 from tortie.cli.wording import sentence
 from tortie.errors import Conflict, InvalidResource, NotFound, TortieError, UsageError
 from tortie.model.kinds import kind_named
-from tortie.model.resource import Resource, ResourceKey
+from tortie.model.resource import Quarantined, Resource, ResourceKey
 
 _HEADER = (
     "Edit the object below; lines that begin with # do not count. An empty file cancels.",
@@ -91,9 +92,11 @@ def edit(kind: str, name: str, namespace: str | None) -> None:
     click.echo(done)
 
 
-def _edited(access: Access, stored: Resource[Any], original: str, file: Path) -> str:
+def _edited(access: Access, stored: Stored, original: str, file: Path) -> str:
     """What was done, in words."""
     text, reasons = original, list[str]()
+    if isinstance(stored, Quarantined):
+        reasons = sentence(InvalidResource(str(stored.key), stored.problems)).splitlines()
     while True:
         _write(file, [*_HEADER, *reasons], text)
         _open(file)
@@ -116,16 +119,20 @@ def _edited(access: Access, stored: Resource[Any], original: str, file: Path) ->
             return f"Successfully edited 1 '{stored.key.kind}' resource"
 
 
-async def _read(access: Access, key: ResourceKey) -> Resource[Any]:
+async def _read(access: Access, key: ResourceKey) -> Stored:
+    """The object, also one that breaks the rules of its kind: it is here to be repaired."""
     async with opened(access) as resources:
         await check_version(resources)
         try:
-            return await resources.get(key)
+            stored = await resources.find(key)
         except NotFound as error:
             raise NotFound(f"{error}{await nearest(resources, key)}") from error
+    if isinstance(stored, Quarantined) and stored.document is None:
+        raise InvalidResource(str(key), stored.problems)
+    return stored
 
 
-async def _write_back(access: Access, stored: Resource[Any], file: Path) -> None:
+async def _write_back(access: Access, stored: Stored, file: Path) -> None:
     """Replaces the stored object by what the file says; raises Wrong when it says nothing that may be stored."""
     try:
         given = documents.read(str(file))
@@ -135,7 +142,7 @@ async def _write_back(access: Access, stored: Resource[Any], file: Path) -> None
         raise Wrong([f"the file must hold one object, and holds {len(given)}"])
 
     async def find(key: ResourceKey) -> Resource[Any] | None:
-        return stored if key == stored.key else None
+        return stored if isinstance(stored, Resource) and key == stored.key else None
 
     judged = await judge(given, Namespaces(stored.key.namespace), find)
     if reasons := [*judged.unreadable, *judged.wrong]:
@@ -151,7 +158,7 @@ async def _write_back(access: Access, stored: Resource[Any], file: Path) -> None
             raise Wrong([sentence(error)]) from error
 
 
-def _changed_meanwhile(access: Access, stored: Resource[Any], original: str) -> Iterable[str]:
+def _changed_meanwhile(access: Access, stored: Stored, original: str) -> Iterable[str]:
     """What others did to the object while it was edited."""
     try:
         now = output.as_document("yaml", output.document(asyncio.run(_read(access, stored.key))))

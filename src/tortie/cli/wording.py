@@ -33,7 +33,7 @@ def one_problem(problem: Problem) -> str:
     if is_unknown_field(problem):
         hint = problem.reason.removeprefix(UNKNOWN_FIELD)
         return f"field in document is not recognized or is in the wrong location: {problem.path}{hint}"
-    return f"error with field {_field(problem)}"
+    return f"error with field {_field(problem)}" if problem.path else f"the object {problem.reason}"
 
 
 def is_unknown_field(problem: Problem) -> bool:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from tests.unit.cli.conftest import Tortie
+from tortie.model.resource import ResourceKey
 
+HEAD = {"apiVersion": "projectcalico.org/v3", "kind": "IPPool"}
 POOL = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: pool-a}\nspec: {cidr: 10.65.0.0/16}\n"
 
 
@@ -127,6 +129,36 @@ def test_giving_up_on_what_is_wrong_keeps_it(tortie: Tortie, editor: Editor) -> 
     assert str(file) in said.stderr
     assert "spec.cdir" in said.stderr
     assert "cdir" not in spec(tortie)
+
+
+def broken(tortie: Tortie, document: object) -> None:
+    tortie.put(ResourceKey("IPPool", "", "broken"), document)
+
+
+def test_what_is_broken_in_the_store_is_repaired(tortie: Tortie, editor: Editor) -> None:
+    broken(tortie, {**HEAD, "metadata": {"name": "broken", "labels": {"a": "b"}}, "spec": {"cidr": "x"}})
+    editor("sed -i 's/cidr: x/cidr: 10.66.0.0\\/16/' \"$1\"")
+    assert tortie("edit", "ippool", "broken") == (0, "Successfully edited 1 'IPPool' resource\n", "")
+    (text,) = editor.opened
+    assert "# error with field spec.cidr = 'x' (IPPool CIDR must be a valid subnet)\n" in text
+    assert "resourceVersion: " in text
+    (repaired,) = (item for item in tortie.items("ippool") if item["metadata"]["name"] == "broken")
+    assert repaired["spec"]["cidr"] == "10.66.0.0/16"
+    assert repaired["metadata"]["labels"] == {"a": "b"}
+
+
+def test_what_is_broken_may_stay_so(tortie: Tortie, editor: Editor) -> None:
+    broken(tortie, {**HEAD, "metadata": {"name": "broken"}, "spec": {"cidr": "x"}})
+    editor("true")
+    assert tortie("edit", "ippool", "broken") == (0, "Edit cancelled, no changes made.\n", "")
+    assert kept(tortie) == []
+
+
+def test_what_is_no_object_cannot_be_edited(tortie: Tortie, editor: Editor) -> None:
+    broken(tortie, [1])
+    said = tortie("edit", "ippool", "broken")
+    assert (said.code, said.stdout, editor.opened) == (1, "", [])
+    assert said.stderr.startswith("Error: IPPool(broken): ")
 
 
 def test_somebody_was_faster(tortie: Tortie, editor: Editor) -> None:
