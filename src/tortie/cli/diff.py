@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import click
 
 from tortie.access import Access
-from tortie.cli import configuration, output
+from tortie.cli import configuration, output, terminal
 from tortie.cli.calicoctl import Failure, GlobalOptions, namespace_option
 from tortie.cli.cluster_version import check_version
 from tortie.cli.configuration import config_option
@@ -66,7 +65,7 @@ def diff(files: Files, namespace: str | None) -> None:
     given = files.documents()
     differences, errors = asyncio.run(_compare(configuration.access(), given, Namespaces(namespace or "")))
     for line in differences:
-        click.echo(line, color=False if "NO_COLOR" in os.environ else None)
+        click.echo(line)
     if errors:
         raise Trouble("\n".join(errors))
     raise SystemExit(1 if differences else 0)
@@ -82,7 +81,9 @@ def lines(before: Mapping[str, Any] | None, after: Mapping[str, Any], subject: s
 def coloured(unified: Iterable[str]) -> Iterator[str]:
     """Lines of a unified difference as a terminal shows them."""
     for number, line in enumerate(unified):
-        if number < 2:
+        if not terminal.wants_colour():
+            yield line
+        elif number < 2:
             yield click.style(line, bold=True)
         else:
             colour = _COLOURS.get(line[:1])

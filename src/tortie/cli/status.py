@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import click
 
-from tortie.cli import agent_client
+from tortie.cli import agent_client, terminal
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.tables import aligned
 
@@ -39,7 +38,7 @@ def status(form: str) -> None:
         click.echo(json.dumps({**board, "healthy": not faults, "faults": faults}, indent=2))
     else:
         for line in _lines(board, faults):
-            click.echo(line, color=False if "NO_COLOR" in os.environ else None)
+            terminal.echo(line)
     raise SystemExit(1 if faults else 0)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from click.testing import CliRunner
 
 from tests.unit.cli.conftest import Tortie
+from tortie.__main__ import command
 from tortie.cli import examples
 from tortie.model import KINDS
 from tortie.model.resource import ResourceKey
@@ -29,6 +31,16 @@ def pool(tortie: Tortie) -> str:
 
 def test_what_is_stored_has_no_difference(tortie: Tortie, pool: str) -> None:
     assert tortie("diff", "-f", pool) == (0, "", "")
+
+
+def test_colour_is_for_terminals(tortie: Tortie, pool: str) -> None:
+    tortie.write(pool, POOL.format(nat="false"))
+    plain = tortie("diff", "-f", pool).stdout
+    runner = CliRunner(env={**tortie.environment, "TERM": "xterm", "NO_COLOR": ""})
+    words = ["diff", "-f", pool]
+    assert "\x1b[31m-  natOutgoing: true" in runner.invoke(command(), words, color=True).stdout
+    assert runner.invoke(command(), words, color=True, env={"NO_COLOR": "1"}).stdout == plain
+    assert runner.invoke(command(), words, color=True, env={"TERM": "dumb"}).stdout == plain
 
 
 def test_a_change(tortie: Tortie, pool: str) -> None:

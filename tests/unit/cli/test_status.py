@@ -154,9 +154,10 @@ def test_json_is_the_board_with_a_judgement(tortie: Tortie, agent: FakeAgent) ->
 def test_colour_is_for_terminals(tortie: Tortie, agent: FakeAgent) -> None:
     agent.answer("/v1/status", WELL)
     plain = tortie("status").stdout
-    runner = CliRunner(env=tortie.environment)
+    runner = CliRunner(env={**tortie.environment, "TERM": "xterm", "NO_COLOR": ""})
     assert "\x1b[" in runner.invoke(command(), ["status"], color=True).stdout
     assert runner.invoke(command(), ["status"], color=True, env={"NO_COLOR": "1"}).stdout == plain
+    assert runner.invoke(command(), ["status"], color=True, env={"TERM": "dumb"}).stdout == plain
 
 
 def test_status_without_an_agent(tortie: Tortie) -> None:
