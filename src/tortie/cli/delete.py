@@ -17,6 +17,7 @@ from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
 from tortie.cli.namespaces import Namespaces
+from tortie.cli.nearest import hinting
 from tortie.cli.outcome import of_delete
 from tortie.cli.store import opened
 from tortie.cli.subjects import Subject, named, of_document
@@ -80,4 +81,9 @@ async def _delete(access: Access, subjects: Sequence[Subject], skip_not_exists: 
                 if not skip_not_exists:
                     raise
 
-        return await bulk.each(subjects, delete_one, f"Deleting from {access.url}")
+        async def delete_the_only_one(subject: Subject) -> None:
+            async with hinting(resources, subject.key):
+                await delete_one(subject)
+
+        work = delete_the_only_one if len(subjects) == 1 else delete_one
+        return await bulk.each(subjects, work, f"Deleting from {access.url}")

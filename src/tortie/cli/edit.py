@@ -30,11 +30,11 @@ from tortie.cli.configuration import config_option
 from tortie.cli.diff import coloured
 from tortie.cli.judge import judge
 from tortie.cli.namespaces import Namespaces
-from tortie.cli.nearest import nearest
+from tortie.cli.nearest import hinting
 from tortie.cli.store import opened
 from tortie.cli.subjects import named
 from tortie.cli.wording import sentence
-from tortie.errors import Conflict, InvalidResource, NotFound, TortieError, UsageError
+from tortie.errors import Conflict, InvalidResource, TortieError, UsageError
 from tortie.model.kinds import kind_named
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 
@@ -123,10 +123,8 @@ async def _read(access: Access, key: ResourceKey) -> Stored:
     """The object, also one that breaks the rules of its kind: it is here to be repaired."""
     async with opened(access) as resources:
         await check_version(resources)
-        try:
+        async with hinting(resources, key):
             stored = await resources.find(key)
-        except NotFound as error:
-            raise NotFound(f"{error}{await nearest(resources, key)}") from error
     if isinstance(stored, Quarantined) and stored.document is None:
         raise InvalidResource(str(key), stored.problems)
     return stored

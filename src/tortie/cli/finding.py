@@ -8,6 +8,7 @@ from typing import NamedTuple
 from tortie.access import Access
 from tortie.cli.answer import Stored
 from tortie.cli.cluster_version import VersionMismatch, check_version
+from tortie.cli.nearest import nearest
 from tortie.cli.store import opened
 from tortie.cli.subjects import Subject
 from tortie.cli.wording import sentence
@@ -49,7 +50,8 @@ async def find_each(access: Access, subjects: Sequence[Subject], *, broken: bool
             try:
                 stored = await resources.find(subject.key)
             except NotFound as error:
-                errors.append(sentence(error))
+                hint = await nearest(resources, subject.key) if len(subjects) == 1 else ""
+                errors.append(f"{sentence(error)}{hint}")
                 continue
             if isinstance(stored, Quarantined):
                 errors.append(sentence(InvalidResource(str(stored.key), stored.problems)))

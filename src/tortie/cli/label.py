@@ -14,6 +14,7 @@ from tortie.cli.cluster_version import check_version
 from tortie.cli.complete import complete_subject
 from tortie.cli.configuration import config_option
 from tortie.cli.namespaces import Namespaces
+from tortie.cli.nearest import nearest
 from tortie.cli.store import opened
 from tortie.cli.subjects import Subject, named
 from tortie.cli.wording import sentence
@@ -81,7 +82,7 @@ async def _label(access: Access, subject: Subject, who: str, key: str, value: st
         try:
             await resources.modify(subject.key, change)
         except NotFound as error:
-            raise Failure(f"{who} not found") from error
+            raise Failure(f"{who} not found{await nearest(resources, subject.key)}") from error
         except (DatastoreError, InvalidResource, UsageError) as error:
             raise Failure(f"failed to update {who}, label not changed: {sentence(error)}") from error
     return done

@@ -16,6 +16,7 @@ from tortie.cli.cluster_version import VersionMismatch, check_version
 from tortie.cli.complete import complete_subject
 from tortie.cli.configuration import Unconfigured, config_option
 from tortie.cli.namespaces import Namespaces
+from tortie.cli.nearest import hinting
 from tortie.cli.patches import Unpatchable, json_patch, merge, strategic
 from tortie.cli.store import opened
 from tortie.cli.subjects import Subject, named
@@ -99,7 +100,8 @@ async def _patch(access: Access, subject: Subject, patched: Callable[[Any], Any]
 
     async with opened(access) as resources:
         await check_version(resources)
-        await resources.get(subject.key)  # what is wrong with the stored object is no fault of the patch
+        async with hinting(resources, subject.key):
+            await resources.get(subject.key)  # what is wrong with the stored object is no fault of the patch
         try:
             await resources.modify(subject.key, change)
         except TortieError as error:

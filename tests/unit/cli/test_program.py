@@ -175,6 +175,35 @@ def test_a_word_of_calicoctl_that_is_not_there_says_what_to_do(tortie: Tortie, w
     assert tortie(*words, "--help").code == 0
 
 
+class TestAMisspeltName:
+    @pytest.fixture(autouse=True)
+    def stored(self, tortie: Tortie) -> None:
+        document = "{apiVersion: projectcalico.org/v3, kind: Node, metadata: {name: reflector-1}}"
+        assert tortie("apply", "-f", "-", stdin=document).code == 0
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            ["get", "node", "{}"],
+            ["delete", "node", "{}"],
+            ["patch", "node", "{}", "-p", "{{}}"],
+            ["label", "node", "{}", "a=b"],
+            ["edit", "node", "{}"],
+        ],
+    )
+    def test_what_may_be_meant(self, tortie: Tortie, words: list[str]) -> None:
+        def said(name: str) -> str:
+            return tortie(*(word.format(name) for word in words)).stderr
+
+        assert said("reflectr-1").endswith("; did you mean 'reflector-1'?\n")
+        assert "mean" not in said("xyzzy")
+        assert "mean" not in said("reflector-2")  # another one, and no misspelling
+
+    @pytest.mark.parametrize("word", ["get", "delete"])
+    def test_one_of_several_is_told_as_calicoctl_tells_it(self, tortie: Tortie, word: str) -> None:
+        assert "mean" not in tortie(word, "node", "reflectr-1", "xyzzy").stderr
+
+
 class TestTheDefaultStore:
     """Nobody named it, so that every error says which it is."""
 
