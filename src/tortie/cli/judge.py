@@ -55,6 +55,8 @@ async def _read(document: Document, namespace: str, find: Find | None, warnings:
     try:
         return from_user(document.value, namespace=namespace)
     except InvalidResource as error:
+        if (built_in := _built_in(document, error)) is not None:
+            return built_in
         if find is None or not all(is_unknown_field(problem) for problem in error.problems):
             raise
         stored = await find(identify(document.value, namespace))
@@ -63,6 +65,14 @@ async def _read(document: Document, namespace: str, find: Find | None, warnings:
         resource = from_user(document.value, stored=stored, namespace=namespace)
         warnings += [f"{resource.key}: {problem.path} is kept, and has no effect here" for problem in error.problems]
         return resource
+
+
+def _built_in(document: Document, error: InvalidResource) -> Resource[Any] | None:
+    """The built-in object that a document is about, if nothing else is wrong: the store says what cannot be done to it,
+    as it says of an object that exists."""
+    if [problem.path for problem in error.problems] != ["metadata.name"]:
+        return None
+    return next((each for each in document.kind.built_in if each.key.name == error.problems[0].value), None)
 
 
 def _sort(error: InvalidResource, document: Document, judged: Judged) -> None:

@@ -354,3 +354,34 @@ class TestUnusableStore:
         said = tortie("apply", "-f", tortie.write("f.yaml", A))
         assert (said.code, said.stderr) == (1, "")
         assert said.stdout.startswith("Failed to create Calico API client: datastore 'redis' is not supported: ")
+
+
+class TestBuiltIn:
+    """A profile that is always there: what `get` shows of it may be among what a file holds."""
+
+    NAME = "projectcalico-default-allow"
+
+    @pytest.fixture(autouse=True)
+    def shown(self, tortie: Tortie) -> None:
+        assert tortie("create", "-f", tortie.write("a.yaml", A)).code == 0
+        tortie.write("profiles.yaml", tortie("get", "profiles", "-o", "yaml").stdout)
+
+    @pytest.mark.parametrize("words", [["validate"], ["create", "--skip-exists"]])
+    def test_is_right(self, tortie: Tortie, words: list[str]) -> None:
+        said = tortie(*words, "-f", "profiles.yaml")
+        assert (said.code, said.stderr) == (0, "")
+
+    @pytest.mark.parametrize(
+        ("word", "sentence"),
+        [
+            ("create", f"resource already exists: Profile({NAME}) with error: <nil>"),
+            ("apply", f"operation Update is not supported on Profile({NAME}): it is built in"),
+        ],
+    )
+    def test_cannot_be_written(self, tortie: Tortie, word: str, sentence: str) -> None:
+        expected = f"failed to {word} 'Profile' resource: [{sentence}]\n"
+        assert tortie(word, "-f", "profiles.yaml") == (1, "", expected)
+
+    def test_is_no_excuse_for_what_is_wrong_otherwise(self, tortie: Tortie) -> None:
+        wrong = f"{VERSION}kind: Profile\nmetadata: {{name: {self.NAME}}}\nspec: {{ingres: []}}\n"
+        assert "spec.ingres" in tortie("validate", "-f", tortie.write("wrong.yaml", wrong)).stderr
