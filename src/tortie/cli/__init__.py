@@ -10,8 +10,10 @@ tables, terminal                 rows of text; what looks better on a terminal
 gotemplate/, go_structs          Go templates, and resources as they see them
 jsonpath/                        kubectl's JSONPath templates
 calicoctl, outcome, wording      calicoctl's manners and sentences
+absent                           calicoctl's words that are not here
 cluster_version                  which Calico tortie stands for
 fields, examples/                the model's own documentation, for the terminal and the reference
+reference, command_reference     the pages of kinds and of commands
 complete, nearest                what an unfinished word, or a misspelt name, may mean
 configuration, store             this host's settings, and the datastore that they name
 agent_client, host_addresses     the agent's socket, the host
