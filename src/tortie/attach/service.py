@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import structlog
@@ -29,7 +30,7 @@ from tortie.attach.request import (
     DetachRequest,
 )
 from tortie.attach.uplink import fit_tap, uplink_mtu
-from tortie.attach.veth import Plugged, plug, unplug
+from tortie.attach.veth import GuestSide, Plugged, plug, unplug
 from tortie.datastore.resources import Resources
 from tortie.errors import AttachError, InvalidResource, NotFound, TortieError
 from tortie.model.addresses import Mac
@@ -98,8 +99,7 @@ class AttachService:
             try:
                 return await self._join(request, addresses, plugged, warnings)
             except BaseException:
-                if plugged.made:
-                    await asyncio.to_thread(unplug, request.interface)
+                await _undo(request.interface, plugged)
                 raise
 
     async def detach(self, request: DetachRequest) -> tuple[str, ...]:
@@ -120,9 +120,9 @@ class AttachService:
         """Writes the endpoint and waits for its route; takes the endpoint back on failure."""
         wanted = self._endpoint(request, addresses, plugged.mac)
         before = await self._find(wanted.key)
-        written = await self._resources.apply(wanted)
         name = f"{wanted.key.namespace}/{wanted.key.name}"
         try:
+            written = await self._resources.apply(wanted)
             routed = await self._dataplane.wait_routed(
                 name, written.revision, addresses, request.timeout_s, bool(request.tap) and not request.wait
             )
@@ -143,11 +143,10 @@ class AttachService:
     async def _plug(self, request: AttachRequest, addresses: tuple[Address, ...]) -> Plugged:
         mtu = request.mtu or await self._uplink_mtu()
         if request.tap:
-            await asyncio.to_thread(fit_tap, request.tap, mtu, exactly=bool(request.mtu))
-            return Plugged(mac=request.guest_mac, made=False, warnings=())
-        return await asyncio.to_thread(
-            plug, request.interface, GUEST_INTERFACE, request.netns, addresses, request.guest_mac, mtu
-        )
+            before = await asyncio.to_thread(fit_tap, request.tap, mtu, exactly=bool(request.mtu))
+            return Plugged(request.guest_mac, (), partial(fit_tap, request.tap, before, exactly=True))
+        wanted = GuestSide(addresses, request.guest_mac, mtu)
+        return await asyncio.to_thread(plug, request.interface, GUEST_INTERFACE, request.netns, wanted)
 
     async def _uplink_mtu(self) -> int:
         node: Resource[NodeSpec] | None = await self._find(ResourceKey("Node", "", self._node))
@@ -163,6 +162,8 @@ class AttachService:
             else:
                 # Over whatever stands there now, which is what is to be undone.
                 await self._resources.apply(replace(before, revision=0))
+        except NotFound:
+            return  # it was refused, and never stood there
         except TortieError as error:
             LOG.warning("a failed attach could not be undone", endpoint=str(key), reason=str(error))
 
@@ -237,3 +238,10 @@ class AttachService:
             # The last one out removes the lock, or a host would remember every workload it ever had.
             if not lock.locked() and self._locks.get(workload) is lock:
                 del self._locks[workload]
+
+
+async def _undo(interface: str, plugged: Plugged) -> None:
+    try:
+        await asyncio.to_thread(plugged.undo)
+    except TortieError as error:
+        LOG.warning("a failed attach could not be undone", interface=interface, reason=str(error))

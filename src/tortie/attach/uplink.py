@@ -17,16 +17,17 @@ def uplink_mtu(node_addresses: tuple[IPv4Address | IPv6Address, ...]) -> int:
         return min((found.mtu for found in link.dump(sock) if found.ifindex in uplinks), default=0)
 
 
-def fit_tap(name: str, mtu: int, *, exactly: bool) -> None:
-    """Gives the host end of a TAP the MTU; unless `exactly`, only where that is less than it has.
+def fit_tap(name: str, mtu: int, *, exactly: bool) -> int:
+    """Gives the host end of a TAP the MTU, and returns the one before; unless `exactly`, only if that was larger.
 
     The guest's side is its hypervisor's: raised unasked, the host would send what the guest cannot take. A TAP that
-    is not there yet gets its MTU from whoever makes it.
+    is not there yet, 0 before, gets its MTU from whoever makes it.
     """
     with NetlinkSocket() as sock:
         try:
             found = link.get(sock, name)
         except Gone:
-            return
+            return 0
         if mtu and (mtu < found.mtu or (exactly and mtu != found.mtu)):
             link.change(sock, found.ifindex, mtu=mtu)
+        return found.mtu

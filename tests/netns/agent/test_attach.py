@@ -163,6 +163,43 @@ def test_an_attach_that_is_never_routed_is_undone(agent: RunningAgent, netns: Ne
     agent.attach("web", netns=guest.path, addresses=["10.65.0.24"])
 
 
+def test_a_change_that_is_never_routed_leaves_what_was_attached(agent: RunningAgent, netns: NetnsFactory) -> None:
+    guest = netns("web")
+    run = agent.namespace.run
+    run("ip link add up0 type veth peer name up1 && ip link set up0 up && ip link set up1 up")
+    run("ip tuntap add dev tap1 mode tap && ip link set tap1 up")
+    agent.attach("web", netns=guest.path, addresses=["10.65.0.24"], mtu=1400)
+    agent.attach("vm", tap="tap1", mac="02:00:00:00:00:01", addresses=["10.65.0.26"], mtu=1400)
+    before = stored(agent)
+    run("ip route add 10.65.0.25 dev up0")
+    with pytest.raises(ApiError, match="somebody else"):
+        agent.attach("web", netns=guest.path, addresses=["10.65.0.25"], mtu=1300, timeout_s=2)
+    with pytest.raises(ApiError, match="carrier"):
+        agent.attach(
+            "vm", tap="tap1", mac="02:00:00:00:00:01", addresses=["10.65.0.26"], mtu=1300, wait=True, timeout_s=1
+        )
+    agent.wait(lambda board: board["endpoints"][ENDPOINT]["state"] == "up")
+    assert {name: each["spec"] for name, each in stored(agent).items()} == {
+        name: each["spec"] for name, each in before.items()
+    }
+    assert "mtu 1400" in guest.run("ip link show eth0")
+    assert "mtu 1400" in run("ip link show tap1")
+    run("ping -c1 -W2 10.65.0.24")
+
+
+def test_another_mac_or_mtu_reaches_a_pair_that_stands(agent: RunningAgent, netns: NetnsFactory) -> None:
+    guest = netns("web")
+    agent.attach("web", netns=guest.path, addresses=["10.65.0.24"])
+    result = agent.attach("web", netns=guest.path, addresses=["10.65.0.24"], mac="02:00:00:00:00:77", mtu=1400)
+    assert result["mac"] == "02:00:00:00:00:77"
+    shown = guest.run("ip link show eth0")
+    assert "02:00:00:00:00:77" in shown
+    assert "mtu 1400" in shown
+    assert "mtu 1400" in agent.namespace.run(f"ip link show {HOST_END}")
+    agent.namespace.run("ping -c1 -W2 10.65.0.24")
+    guest.run("ping -c1 -W2 172.18.203.5")
+
+
 def test_a_namespace_with_an_eth0_of_its_own_keeps_it(agent: RunningAgent, netns: NetnsFactory) -> None:
     guest = netns("web")
     guest.run("ip link add eth0 type bridge")

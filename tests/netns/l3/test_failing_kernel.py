@@ -2,61 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from tests.netns.conftest import Namespace, NetnsFactory
+from tests.netns.failing import FailingSocket, Failure
 from tests.netns.l3.host import Host
 from tortie.dataplane import l3
-from tortie.errors import Busy, KernelError
-from tortie.kernel.netlink.message import Message
-from tortie.kernel.netlink.socket import NetlinkSocket
-
-Row = TypeVar("Row")
-Value = TypeVar("Value")
+from tortie.errors import KernelError
 
 V4, V6 = "10.65.0.24", "fd00:65::24"
-
-
-class FailingSocket(NetlinkSocket):
-    """Fails its n-th call; a batch that fails before its effect fails for each of its rows."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls = 0
-        self.fail_at = -1
-        self.after_effect = False
-
-    def request(self, kind: int, flags: int, body: bytes, doing: str) -> list[Message]:
-        fails = self._counts()
-        if fails and not self.after_effect:
-            raise Busy(f"{doing}: made to fail")
-        answers = super().request(kind, flags, body, doing)
-        if fails:
-            raise Busy(f"{doing}: made to fail after its effect")
-        return answers
-
-    def dump(self, kind: int, body: bytes, parse: Callable[[Message], Value | None], doing: str) -> list[Value]:
-        if self._counts():
-            raise Busy(f"{doing}: made to fail")
-        return super().dump(kind, body, parse, doing)
-
-    def batch(
-        self, kind: int, flags: int, rows: Iterable[Row], encode: Callable[[Row], bytes], doing: str
-    ) -> dict[Row, KernelError]:
-        wanted = list(rows)
-        fails = self._counts()
-        failed: dict[Row, KernelError] = {}
-        if not fails or self.after_effect:
-            failed = super().batch(kind, flags, wanted, encode, doing)
-        return failed | {row: Busy(f"{doing}: made to fail") for row in wanted} if fails else failed
-
-    def _counts(self) -> bool:
-        self.calls += 1
-        return self.calls == self.fail_at
 
 
 class FailingHost(Host):
@@ -64,9 +20,10 @@ class FailingHost(Host):
 
     def __init__(self, namespace: Namespace, bpffs: Path, state_dir: Path) -> None:
         super().__init__(namespace, bpffs, state_dir)
-        self.failing = FailingSocket.open_in(namespace.path)
-        self.sink = namespace.call(lambda: l3.make(self.failing, bpffs, state_dir)).sink
-        self.failing.calls = 0
+        self.failure = Failure()
+        self._failing = namespace.call(lambda: FailingSocket(self.failure))
+        self.sink = namespace.call(lambda: l3.make(self._failing, bpffs, state_dir)).sink
+        self.failure.calls = 0
 
     def start(self) -> None:
         """As the agent: a read-back that fails is repeated."""
@@ -79,7 +36,7 @@ class FailingHost(Host):
 
     def close(self) -> None:
         super().close()
-        self.failing.close()
+        self._failing.close()
 
 
 def tables(namespace: Namespace) -> str:
@@ -106,13 +63,13 @@ def test_any_single_failure_is_made_good(netns: NetnsFactory, bpffs: Path, tmp_p
     def run(fail_at: int) -> tuple[int, str]:
         reset(namespace)
         host = FailingHost(namespace, bpffs, tmp_path / "state")
-        host.failing.fail_at = fail_at
-        host.failing.after_effect = after_effect
+        host.failure.fail_at = fail_at
+        host.failure.after_effect = after_effect
         try:
             host.desire("w", "cali1", V4, V6)
             host.start()
             host.settle_up("w")
-            calls = host.failing.calls
+            calls = host.failure.calls
             found = tables(namespace)
             host.release("w")
             host.settle(lambda: host.sink.in_sync)
@@ -131,13 +88,13 @@ def test_a_second_apply_after_any_failure_writes_nothing(netns: NetnsFactory, bp
     for fail_at in range(1, 30):
         reset(namespace)
         host = FailingHost(namespace, bpffs, tmp_path / "state")
-        host.failing.fail_at = fail_at
+        host.failure.fail_at = fail_at
         try:
             host.desire("w", "cali1", V4, V6)
             host.start()
             host.settle_up("w")
             host.settle(lambda: True)  # the events of its own writes: the gateway address is now the host's
-            host.failing.fail_at = -1
+            host.failure.fail_at = -1
             writes = host.sink.writes
             host.resync()
             host.settle(lambda: True)
