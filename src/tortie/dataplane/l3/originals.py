@@ -1,7 +1,7 @@
 """The value every changed sysctl had before, kept in the state directory for `tortie node reset`.
 
-The file is a list of lines, `path<TAB>value`, that grows by one line per first change; it is rewritten without
-the interfaces that are gone at the start and whenever it has doubled.
+The file is a list of lines, `path<TAB>value`, that grows by one line per first change; it is replaced as a whole by
+one without the interfaces that are gone, at the start and whenever it has doubled.
 """
 
 from __future__ import annotations
@@ -33,22 +33,28 @@ class Originals:
         if len(self._values) >= self._rewrite_at:
             self._rewrite()
             return
-        self._write("a", f"{path}\t{value}\n")
+        self._append(f"{path}\t{value}\n")
 
     def _rewrite(self) -> None:
-        live = {path: value for path, value in self._values.items() if PROC_SYS_NET.joinpath(path).exists()}
-        self._rewrite_at = 2 * len(live) + _SLACK
-        if live != self._values or not self._file.exists():
-            self._values = live
-            self._write("w", "".join(f"{path}\t{value}\n" for path, value in live.items()))
-
-    def _write(self, mode: str, text: str) -> None:
+        self._values = {path: value for path, value in self._values.items() if PROC_SYS_NET.joinpath(path).exists()}
+        self._rewrite_at = 2 * len(self._values) + _SLACK
+        staged = self._file.with_name(f"{self._file.name}.new")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            with self._file.open(mode) as file:
-                file.write(text)
+            staged.write_text("".join(f"{path}\t{value}\n" for path, value in self._values.items()))
+            staged.replace(self._file)
         except OSError as error:
-            LOG.warning("original sysctls are not recorded", file=str(self._file), reason=str(error))
+            self._complain(error)
+
+    def _append(self, line: str) -> None:
+        try:
+            with self._file.open("a") as file:
+                file.write(line)
+        except OSError as error:
+            self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        LOG.warning("original sysctls are not recorded", file=str(self._file), reason=str(error))
 
     def _load(self) -> dict[str, str]:
         try:
