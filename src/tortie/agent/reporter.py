@@ -25,7 +25,6 @@ from tortie.reconcile import DeltaTracker
 
 LOG = structlog.get_logger(__name__)
 
-REGION = ""  # OpenStack's; none without it
 RETRY_S = 1.0
 # Bounds what a storm of changes writes; the last state is always written.
 SHORTEST_GAP_S = 0.05
@@ -44,6 +43,7 @@ class Reporter:
         self._noticeboard = noticeboard
         self._settings = settings
         self._tracker: DeltaTracker[str, bytes] = DeltaTracker()
+        self._regions: set[str] = set()  # of OpenStack, "" without: where statuses of ours may stand
         self._read = False
 
     async def run(self) -> None:
@@ -69,9 +69,14 @@ class Reporter:
             await asyncio.sleep(SHORTEST_GAP_S)
 
     async def _write_statuses(self) -> None:
+        region = self._settings().region
+        if region not in self._regions:
+            self._regions.add(region)
+            self._read = False
         if not self._read:
-            listing = await self._datastore.list(keys.endpoint_status_prefix(REGION, self._node))
-            self._tracker.replace_actual({item.key: item.value for item in listing.items})
+            prefixes = [keys.endpoint_status_prefix(each, self._node) for each in self._regions]
+            listings = [await self._datastore.list(prefix) for prefix in prefixes]
+            self._tracker.replace_actual({item.key: item.value for listing in listings for item in listing.items})
             self._read = True
         self._want_current()
         while not self._tracker.in_sync:
@@ -101,7 +106,7 @@ class Reporter:
         if parts is None:
             return ""
         workload = f"{namespace}/{parts.workload}"
-        return keys.endpoint_status(REGION, self._node, parts.orchestrator, workload, parts.endpoint)
+        return keys.endpoint_status(self._settings().region, self._node, parts.orchestrator, workload, parts.endpoint)
 
     async def _report_node(self) -> None:
         started = asyncio.get_running_loop().time()
@@ -117,8 +122,8 @@ class Reporter:
             try:
                 lease = await self._datastore.lease(settings.reporting_ttl_s)
                 writes = [
-                    Put(keys.agent_status(REGION, self._node), value, lease),
-                    Put(keys.last_agent_status(REGION, self._node), value),
+                    Put(keys.agent_status(settings.region, self._node), value, lease),
+                    Put(keys.last_agent_status(settings.region, self._node), value),
                 ]
                 await self._datastore.txn([], writes)
                 first = False

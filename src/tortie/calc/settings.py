@@ -26,6 +26,7 @@ def compute_settings(node: str, configurations: Mapping[str, Resource[FelixConfi
             if merged.route_refresh_interval
             else DEFAULTS.audit_interval_s
         ),
+        region=merged.openstack_region,
     )
 
 

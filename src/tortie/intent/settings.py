@@ -13,3 +13,4 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reporting_interval_s: float = 30.0  # 0: no node status in the datastore
     reporting_ttl_s: float = 90.0
     audit_interval_s: float = 90.0
+    region: str = ""  # of OpenStack: part of the keys of statuses

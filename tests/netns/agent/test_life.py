@@ -349,6 +349,18 @@ def test_statuses_are_written_as_calico_writes_them(pair: tuple[RunningAgent, Na
     agent.wait(lambda _: get(agent.store, key) == {})
 
 
+def test_statuses_follow_the_region(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, _ = pair
+    host, workload = "host/host-a", "workload/tortie/default%2fw1/endpoint/eth0"
+    none, north = (f"/calico/felix/v2/{region}/{host}" for region in ("no-region", "region-north"))
+    agent.wait(lambda _: get(agent.store, f"{none}/{workload}") != {})
+    document = {"metadata": {"name": "default"}, "spec": {"openstackRegion": "north", "reportingInterval": "1s"}}
+    put(agent.store, f"{PREFIX}/felixconfigurations/default", json.dumps(document).encode())
+    agent.detach("w2")
+    agent.wait(lambda _: list(get(agent.store, f"{north}/workload")) == [f"{north}/{workload}"])
+    assert get(agent.store, f"{none}/workload") == {}
+
+
 def test_a_status_of_an_endpoint_that_went_while_the_agent_was_away_is_removed(agents: AgentFactory) -> None:
     agent = agents("host-a")
     agent.start_and_wait()

@@ -38,3 +38,7 @@ def test_endpoint_statuses_are_written_unless_told_not_to() -> None:
 def test_the_audit_cannot_be_switched_off() -> None:
     assert settings(default={"routeRefreshInterval": "0s"}).audit_interval_s == Settings().audit_interval_s
     assert settings(default={"routeRefreshInterval": "30s"}).audit_interval_s == 30.0
+
+
+def test_the_region_is_openstacks() -> None:
+    assert settings(default={"openstackRegion": "north"}).region == "north"
