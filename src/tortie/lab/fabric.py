@@ -10,7 +10,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from ipaddress import ip_interface
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import NamedTuple
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6
 from tortie.kernel.netns import run_in
 from tortie.lab.layout import FABRIC, Layout
-from tortie.lab.process import Mark, run
+from tortie.lab.process import Mark, run, together
 from tortie.lab.topology import Dhcp, Router, Tap, Topology, Workload, family, is_qemu
 
 # A veth whose number equals its peer's passes for a device without peer, and the kernel may then take a second to
@@ -149,10 +148,10 @@ async def apply(commands: Commands, layout: Layout) -> None:
     await _batch([], commands.across, Mark(layout.lab, FABRIC, "ip"))
     for member in commands.within:
         run_in(str(layout.namespace_path(member)), _skip_duplicate_detection)
-    async with asyncio.TaskGroup() as tasks:
-        for member, lines in commands.within.items():
-            prefix = ["-netns", layout.namespace(member)]
-            tasks.create_task(_batch(prefix, lines, Mark(layout.lab, member, "ip")))
+    await together(
+        _batch(["-netns", layout.namespace(member)], lines, Mark(layout.lab, member, "ip"))
+        for member, lines in commands.within.items()
+    )
 
 
 def forward(layout: Layout, router: str) -> None:

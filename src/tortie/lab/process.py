@@ -18,7 +18,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -109,6 +109,17 @@ async def start(argv: Sequence[str], mark: Mark, log: Path) -> Process:
         if process.mark == mark:
             return process
     raise ended(mark, log)
+
+
+async def together(work: Iterable[Awaitable[None]]) -> None:
+    """Runs all of it; the first failure stops the rest and is raised as itself."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def alive(process: Process) -> bool:

@@ -6,8 +6,7 @@ SIGKILL `down` does.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -17,7 +16,7 @@ from tortie.kernel.failure import mapped
 from tortie.lab import cluster, etcd, fabric, guest, host, pump, router, routes
 from tortie.lab.down import remove
 from tortie.lab.layout import Layout
-from tortie.lab.process import LabError, Mark, exclusive, start, wait_until
+from tortie.lab.process import LabError, Mark, exclusive, start, together, wait_until
 from tortie.lab.topology import Topology, Workload, is_qemu
 from tortie.lab.topology import render as render_topology
 from tortie.model.resource import Resource
@@ -64,23 +63,12 @@ async def _build(topology: Topology, layout: Layout, resources: list[Resource[An
     await fabric.apply(fabric.render(topology, layout), layout)
     if topology.etcd:
         progress(f"datastore: etcd on {', '.join(machine.name for machine in topology.etcd)}")
-        await _together(etcd.start(topology, layout, machine.name) for machine in topology.etcd)
+        await together(etcd.start(topology, layout, machine.name) for machine in topology.etcd)
     await cluster.write(topology, layout, resources)
     progress(f"daemons: BIRD and an agent on {', '.join(one.name for one in topology.hosts) or 'no host'}")
-    await _together([*(_start_host(layout, one.name) for one in topology.hosts), _start_router(topology, layout)])
+    await together([*(_start_host(layout, one.name) for one in topology.hosts), _start_router(topology, layout)])
     progress(f"workloads: {', '.join(workload.name for workload in topology.workloads) or 'none'}")
-    await _together(_start_workload(layout, workload) for workload in topology.workloads)
-
-
-async def _together(work: Iterable[Awaitable[None]]) -> None:
-    """Runs all of it; the first failure stops the rest and is raised as itself."""
-    tasks = [asyncio.ensure_future(one) for one in work]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    await together(_start_workload(layout, workload) for workload in topology.workloads)
 
 
 async def _start_host(layout: Layout, name: str) -> None:
@@ -106,7 +94,7 @@ async def _start_router(topology: Topology, layout: Layout) -> None:
 async def _start_workload(layout: Layout, workload: Workload) -> None:
     if is_qemu(workload):
         # The agent routes to the guest as soon as its TAP has a carrier; booting goes on meanwhile.
-        await _together([guest.boot(layout, workload), attach(layout, workload)])
+        await together([guest.boot(layout, workload), attach(layout, workload)])
         return
     if workload.tap:
         await start_pump(layout, workload)

@@ -14,7 +14,7 @@ import pytest
 
 from tests.netns.lab.conftest import traces
 from tortie.kernel import libc, netns
-from tortie.lab import topology
+from tortie.lab import fabric, topology
 from tortie.lab.down import down, labs
 from tortie.lab.enter import Member
 from tortie.lab.layout import Layout, existing_labs
@@ -105,6 +105,20 @@ async def test_an_up_that_fails_leaves_nothing_and_shows_why(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     with pytest.raises(LabError, match=r"(?s)^router: bird ended at once; .*/bird\.log ends:\nout of order$"):
         await up(named(lab_name), print, wait_s=0)
+    assert traces(lab_name) == []
+
+
+async def test_a_network_that_cannot_be_made_is_one_error(lab_name: str) -> None:
+    layout = Layout(lab_name)
+    members = ("a", "b")
+    commands = fabric.Commands(
+        across=[f"netns add {layout.namespace(member)}" for member in members],
+        within={member: ["link set lo up", "link set nothing up"] for member in members},
+    )
+    with pytest.raises(LabError, match=r'^[ab]: ip -netns .*Cannot find device "nothing"'):
+        await fabric.apply(commands, layout)
+    assert running(lab_name) == []
+    down(lab_name)
     assert traces(lab_name) == []
 
 
