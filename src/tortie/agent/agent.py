@@ -50,6 +50,7 @@ LOCKED = Noted(
 )
 
 EVENTS_PER_WAKE_UP = 100  # some 50 us each, when every one makes an endpoint render again
+ENDPOINTS_PER_STEP = 100  # some 30 us each
 RETRY_RESYNC_S = 1.0
 LAG_INTERVAL_S = 1.0
 
@@ -96,6 +97,8 @@ class Agent:
         attach = AttachService(self._bootstrap.node, resources, view)
         api = Api(self._noticeboard, attach)
         reporter = Reporter(self._bootstrap.node, self._datastore, self._noticeboard, lambda: self._settings)
+        # What was imported stays: the collections of the start need not walk it.
+        gc.freeze()
         try:
             await api.start(self._bootstrap.api_socket)
             loop.add_reader(self._monitor.fileno(), self._read_events)
@@ -145,8 +148,11 @@ class Agent:
         now = asyncio.get_running_loop().time()
         self._revision = self._cluster.revision
         # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted.
-        if not self._cluster.locked:
+        while not self._cluster.locked:
             self._take_changes()
+            if not self._graph.pending:
+                break
+            await asyncio.sleep(0)
         if now >= self._resync_at:
             # Set first: an overflow between the steps asks for another read-back, and must not be forgotten.
             self._resync_at = now + self._settings.audit_interval_s
@@ -163,7 +169,7 @@ class Agent:
         return self._l3.apply(now)
 
     def _take_changes(self) -> None:
-        changes = self._graph.flush()
+        changes = self._graph.flush(ENDPOINTS_PER_STEP)
         for key, endpoint in changes.endpoints.items():
             self._l3.desire(key, endpoint)
         if changes.bgp is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv6Address
+from itertools import islice
 
 from tortie.intent.l3 import LocalEndpoint
 from tortie.model.kinds.profile import DEFAULT_ALLOW_NAME
@@ -70,10 +71,16 @@ class EndpointCalculator:
         """The endpoint that holds an address, on any node."""
         return self._addresses.holder(address)
 
-    def flush(self) -> dict[ResourceKey, LocalEndpoint | None]:
-        """The local endpoints that changed since the last flush; None: it is no longer ours."""
+    @property
+    def pending(self) -> bool:
+        """A flush is due."""
+        return bool(self._dirty)
+
+    def flush(self, limit: int | None = None) -> dict[ResourceKey, LocalEndpoint | None]:
+        """The local endpoints that changed since the last flush, `limit` looked at; None: it is no longer ours."""
         changes: dict[ResourceKey, LocalEndpoint | None] = {}
-        for key in self._dirty:
+        for key in list(islice(self._dirty, limit)):
+            self._dirty.discard(key)
             now = self._local(key)
             if now != self._sent.get(key):
                 changes[key] = now
@@ -81,7 +88,6 @@ class EndpointCalculator:
                     del self._sent[key]
                 else:
                     self._sent[key] = now
-        self._dirty.clear()
         return changes
 
     def _claim(self, endpoint: Resource[WorkloadEndpointSpec], add: bool) -> None:

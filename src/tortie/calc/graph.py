@@ -58,11 +58,16 @@ class Graph:
         """The endpoint that holds an address, on any node."""
         return self._endpoints.holder(address)
 
-    def flush(self) -> Changes:
-        """What the updates since the last flush change for this node."""
+    @property
+    def pending(self) -> bool:
+        """A flush is due."""
+        return bool(self._endpoints.pending or self._dirty or self._dirty_quarantine)
+
+    def flush(self, limit: int | None = None) -> Changes:
+        """What the updates since the last flush change for this node; `limit` endpoints are looked at."""
         settings = self._flush_settings()
         changes = Changes(
-            endpoints=self._endpoints.flush(),
+            endpoints=self._endpoints.flush(limit),
             bgp=self._flush_bgp(prefixes_changed=settings is not None),
             settings=settings,
             quarantined=dict(self._quarantined) if self._dirty_quarantine else None,

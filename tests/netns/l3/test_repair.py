@@ -213,6 +213,22 @@ def test_an_interface_that_is_not_a_workloads_is_left_alone_until_it_is(host: Ho
     host.settle_up("w")
 
 
+def test_news_of_an_interface_before_the_first_read_back_do_not_make_it_a_workloads(host: Host) -> None:
+    run = host.namespace.run
+    run(NEW_LINK)
+    run("ip addr add 192.0.2.9/24 dev cali1")
+    while host.monitor.read(500):
+        pass
+    host.desire("w", "cali1", V4)
+    run("ip link set cali1 mtu 1400")
+    for event in host.monitor.read(500):
+        host.sink.observe(event)
+    host.start()
+    assert host.report("w").state is EndpointState.ERROR
+    assert "192.0.2.9" in host.report("w").reason
+    assert "169.254.1.1" not in run("ip addr show cali1")
+
+
 def test_a_governed_interface_stays_governed_when_others_put_things_on_it(up: Host, l3_host: HostFactory) -> None:
     up.namespace.run("ip addr add 192.0.2.9/24 dev cali1")
     up.resync()

@@ -49,6 +49,18 @@ def test_only_endpoints_of_this_node_come_out() -> None:
     assert (found.interface, found.addresses, found.refused) == ("cali1", (ip_address("10.65.0.1"),), "")
 
 
+def test_a_flush_in_parts_is_the_same_flush() -> None:
+    endpoints = [endpoint(f"w{n}", f"10.65.0.{n}", f"cali{n}") for n in range(1, 8)]
+    calculator = EndpointCalculator(NODE)
+    for each in endpoints:
+        calculator.update(each.key, each)
+    parts = []
+    while calculator.pending:
+        parts.append(calculator.flush(limit=3))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    assert {key: value for part in parts for key, value in part.items()} == local(*endpoints)
+
+
 def test_of_two_with_one_address_the_lowest_name_wins_wherever_it_is() -> None:
     ours, theirs = endpoint("b", "10.65.0.1", "cali1"), endpoint("a", "10.65.0.1", "cali2", node="host-a0")
     for order in ((ours, theirs), (theirs, ours)):

@@ -6,7 +6,7 @@ Fed by a full read (`resync`) and then by events; an event's meaning for the row
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
@@ -64,9 +64,13 @@ class Facts:
         self._links: dict[int, Link] = {}
         self._index_of: dict[str, int] = {}
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
+        self._read = False
         self._fit: set[int] = set()  # interfaces found fit, for as long as they live
 
     def link(self, name: str) -> Link | None:
+        """None also before the first whole read: an event alone does not say whether a link is a workload's."""
+        if not self._read:
+            return None
         return self._links.get(self._index_of.get(name, 0))
 
     def name(self, ifindex: int) -> str:
@@ -96,20 +100,28 @@ class Facts:
             self._fit.add(candidate.ifindex)
         return reason
 
-    def resync(self) -> None:
-        """Reads everything again; raises KernelError with the old facts kept."""
-        links, addresses = link.dump(self._socket), address.dump(self._socket)
-        advertised: list[Route] = []
-        if self.ipv6:
-            advertised = route.dump(self._socket, socket.AF_INET6, protocol=PROTOCOL_RA)
-        self._links = {known.ifindex: known for known in links}
-        self._index_of = {known.name: known.ifindex for known in links}
-        self._fit &= self._links.keys()
+    def resync(self) -> Iterator[None]:
+        """Reads everything again, one kind a step; raises KernelError with the old facts of that kind kept.
+
+        Events may be observed between the steps: each step takes over what it read before it ends. Links come last,
+        since they are judged by their addresses.
+        """
+        addresses = address.dump(self._socket)
         self._addresses.clear()
         self.held.clear()
         for found in addresses:
             self._hold(found)
+        yield
+        advertised: list[Route] = []
+        if self.ipv6:
+            advertised = route.dump(self._socket, socket.AF_INET6, protocol=PROTOCOL_RA)
         self.ra_uplinks = {found.ifindex for found in advertised if found.prefix_length == 0}
+        yield
+        links = link.dump(self._socket)
+        self._links = {known.ifindex: known for known in links}
+        self._index_of = {known.name: known.ifindex for known in links}
+        self._fit &= self._links.keys()
+        self._read = True
 
     def observe(self, event: Event) -> Change:
         match event:
