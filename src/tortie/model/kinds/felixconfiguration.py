@@ -28,7 +28,10 @@ PREFIX_OF_NODE = "node."
 
 # What tortie acts on today: what `calc.settings` reads.
 HONOURED = frozenset(
-    {"interface_prefix", "endpoint_reporting_enabled", "reporting_interval", "reporting_ttl", "route_refresh_interval"}
+    {
+        *("interface_prefix", "endpoint_reporting_enabled", "reporting_interval", "reporting_ttl"),
+        *("route_refresh_interval", "openstack_region"),
+    }
 )
 
 
