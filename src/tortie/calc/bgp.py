@@ -186,9 +186,10 @@ class _Sessions:
             local_address=interface.ip if terms.use_node_ip else None,
             local_as=self._me.as_number,
             on_link=address in interface.network,
-            # One side of a mesh session waits: if both connect, one connection dies. Which side it is must be decided
-            # as Calico does, by text, or of a pair of its node and ours both might wait.
-            passive=origin is Origin.MESH and str(interface.ip) > str(address),
+            # Of two nodes one waits: if both connect, one connection dies, and while the other restarts BIRD may take
+            # the second for one more restart and drop the routes that it kept. Which side it is must be decided as
+            # Calico does in the mesh, by text, or of a pair of its node and ours both might wait.
+            passive=owner is not None and str(interface.ip) > str(address),
             reflector_client=internal and self._reflects_to(owner),
             next_hop=terms.next_hop,
             password=terms.password,

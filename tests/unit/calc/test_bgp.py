@@ -179,10 +179,16 @@ class TestReflector:
 
     def test_reflector_peers_back(self) -> None:
         assert sessions("r", *self.CLUSTER) == [
-            "Node_172_18_203_125, 179, as 64512, node a, client",
-            "Node_172_18_203_126, 179, as 64512, node b, client",
+            "Node_172_18_203_125, 179, as 64512, node a, passive, client",
+            "Node_172_18_203_126, 179, as 64512, node b, passive, client",
         ]
         assert str(compute("r", *self.CLUSTER).cluster_id) == "244.0.0.1"
+
+    @pytest.mark.parametrize("name", ["a", "b", "r", "s"])
+    def test_of_a_pair_one_side_waits(self, name: str) -> None:
+        for peer in compute(name, *self.CLUSTER).peers:
+            mirrored = next(each for each in compute(peer.node, *self.CLUSTER).peers if each.node == name)
+            assert peer.passive != mirrored.passive
 
     def test_manual_reverse_peering_is_one_sided(self) -> None:
         manual = bgp_peer("m", nodeSelector="!has(reflector)", peerSelector="has(reflector)", reversePeering="Manual")
@@ -264,7 +270,7 @@ class TestBgpPeer:
         nodes = [node(n, f"{LINK}.{i}/24", asNumber=65000 + i) for i, n in enumerate("abc", start=1)]
         all_pairs = bgp_peer("all-pairs", nodeSelector="all()", peerSelector="all()")
         assert sessions("b", *nodes, NO_MESH, all_pairs) == [
-            "Node_172_18_203_1, 179, as 65001, node a",
+            "Node_172_18_203_1, 179, as 65001, node a, passive",
             "Node_172_18_203_3, 179, as 65003, node c",
         ]
         assert not compute("b", *nodes, NO_MESH, all_pairs).peers[0].internal
