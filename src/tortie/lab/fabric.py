@@ -18,12 +18,14 @@ from typing import NamedTuple
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6
 from tortie.kernel.netns import run_in
 from tortie.lab.layout import FABRIC, Layout
-from tortie.lab.process import Mark, run, together
+from tortie.lab.process import Mark, inside, run, together
 from tortie.lab.topology import Dhcp, Router, Tap, Topology, Workload, family, is_qemu
 
 # A veth whose number equals its peer's passes for a device without peer, and the kernel may then take a second to
 # notice its carrier (linkwatch_urgent_event in net/core/link_watch.c): the fabric's numbers are out of that way.
 FIRST_PORT = 1000
+
+_IP = ["ip", "-batch", "-"]
 
 
 class Commands(NamedTuple):
@@ -145,11 +147,11 @@ def guest_commands(workload: Workload) -> Iterator[str]:
 
 
 async def apply(commands: Commands, layout: Layout) -> None:
-    await _batch([], commands.across, Mark(layout.lab, FABRIC, "ip"))
+    await _batch(_IP, commands.across, Mark(layout.lab, FABRIC, "ip"))
     for member in commands.within:
         run_in(str(layout.namespace_path(member)), _skip_duplicate_detection)
     await together(
-        _batch(["-netns", layout.namespace(member)], lines, Mark(layout.lab, member, "ip"))
+        _batch(inside(layout.namespace(member), *_IP), lines, Mark(layout.lab, member, "ip"))
         for member, lines in commands.within.items()
     )
 
@@ -171,8 +173,8 @@ def _skip_duplicate_detection() -> None:
             setting.write_text("0")
 
 
-async def _batch(prefix: list[str], lines: list[str], mark: Mark) -> None:
-    await run(["ip", *prefix, "-batch", "-"], mark, text="".join(f"{line}\n" for line in lines))
+async def _batch(argv: list[str], lines: list[str], mark: Mark) -> None:
+    await run(argv, mark, text="".join(f"{line}\n" for line in lines))
 
 
 def _nodad(address: str) -> str:

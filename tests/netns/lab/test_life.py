@@ -115,7 +115,7 @@ async def test_a_network_that_cannot_be_made_is_one_error(lab_name: str) -> None
         across=[f"netns add {layout.namespace(member)}" for member in members],
         within={member: ["link set lo up", "link set nothing up"] for member in members},
     )
-    with pytest.raises(LabError, match=r'^[ab]: ip -netns .*Cannot find device "nothing"'):
+    with pytest.raises(LabError, match=r'(?s)^[ab]: nsenter .*Cannot find device "nothing"'):
         await fabric.apply(commands, layout)
     assert running(lab_name) == []
     down(lab_name)
