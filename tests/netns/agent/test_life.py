@@ -218,16 +218,20 @@ def test_the_audit_repairs_what_no_event_tells_of(pair: tuple[RunningAgent, Name
     first.run("ping -c1 -W2 10.65.0.2")
 
 
-def test_a_locked_store_stops_neither_routes_nor_the_api(pair: tuple[RunningAgent, Namespace]) -> None:
+def test_a_locked_store_stops_neither_routes_nor_the_api(
+    pair: tuple[RunningAgent, Namespace], netns: NetnsFactory
+) -> None:
     agent, _ = pair
+    guest = netns("w3")
     holder = sqlite3.connect(agent.store, isolation_level=None)
     holder.execute("begin exclusive")
     try:
         agent.namespace.run("ip route flush proto 116")
         agent.wait(lambda _: agent.routes() == ["10.65.0.1", "10.65.0.2"])
         with pytest.raises(ApiError) as refused:
-            agent.attach("w3", netns="/proc/1/ns/net", addresses=["10.65.0.3"], timeout_s=1)
-        assert refused.value.status in (400, 500, 503)
+            agent.attach("w3", netns=guest.path, addresses=["10.65.0.3"], timeout_s=1)
+        assert refused.value.status == 503
+        assert "eth0" not in guest.run("ip link")
     finally:
         holder.execute("rollback")
         holder.close()
