@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 
 from tortie.cli.calicoctl import mismatch_allowed
-from tortie.datastore.resources import CLUSTER_INFORMATION, Resources
+from tortie.datastore.cluster import CLUSTER_INFORMATION
+from tortie.datastore.resources import Resources
 from tortie.errors import DatastoreError, InvalidResource, TortieError
 
 # What `tortie version` answers to who asks for a version of Calico.

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 from tortie.access import Access
 from tortie.cli.calicoctl import note_default_store
 from tortie.cli.configuration import Unconfigured
-from tortie.datastore import open_datastore
+from tortie.datastore import format, open_datastore
+from tortie.datastore.api import Datastore
+from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import DatastoreError, FormatTooNew, Unavailable, UsageError
 from tortie.model.keys import from_path, kind_prefix
@@ -24,22 +26,39 @@ _OF_THE_STORE = (DatastoreError, Unavailable, FormatTooNew)
 
 @asynccontextmanager
 async def opened(access: Access, *, create: bool = False) -> AsyncIterator[Resources]:
-    """The resources of the store; with `create` a store that is kept in a file is made if it is missing.
+    """The resources of the store: see `opened_store`."""
+    async with opened_store(access, create=create) as datastore:
+        yield Resources(datastore)
+
+
+@asynccontextmanager
+async def connected(access: Access, *, create: bool = False) -> AsyncIterator[Datastore]:
+    """The store, for who named it on the command line: see `opened_store`."""
+    datastore = open_datastore(access.url, create=create, credentials=access.credentials)
+    try:
+        yield Guarded(datastore, format.once(datastore))
+    finally:
+        await datastore.close()
+
+
+@asynccontextmanager
+async def opened_store(access: Access, *, create: bool = False) -> AsyncIterator[Datastore]:
+    """The store; with `create` one that is kept in a file is made if it is missing. A newer format is refused.
 
     An error of the store itself says what named the store. Raises Unconfigured for a URL that cannot be used.
     """
     if not access.named_by:
-        note_default_store(f"datastore {access.url} {_origin(access)}")
+        note_default_store(f"datastore {access.url} ({origin(access)})")
     try:
         datastore = open_datastore(access.url, create=create, credentials=access.credentials)
     except UsageError as error:
-        raise Unconfigured(f"{error} {_origin(access)}") from error
+        raise Unconfigured(f"{error} ({origin(access)})") from error
     try:
-        yield Resources(datastore)
+        yield Guarded(datastore, format.once(datastore))
     except DatastoreError as error:
         if type(error) not in _OF_THE_STORE:
             raise
-        raise type(error)(f"{error} {_origin(access)}") from error
+        raise type(error)(f"{error} ({origin(access)})") from error
     finally:
         await datastore.close()
 
@@ -73,5 +92,6 @@ def answered(work: Coroutine[Any, Any, T]) -> T:
     return results[0]
 
 
-def _origin(access: Access) -> str:
-    return f"(named by {access.named_by})" if access.named_by else "(the default: nothing names another datastore)"
+def origin(access: Access) -> str:
+    """What said that it is this store."""
+    return f"named by {access.named_by}" if access.named_by else "the default: nothing names another datastore"

@@ -12,7 +12,7 @@ from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import CALICO_VERSION
 from tortie.cli.configuration import config_option
 from tortie.cli.store import opened
-from tortie.datastore.resources import CLUSTER_INFORMATION
+from tortie.datastore.cluster import CLUSTER_INFORMATION
 from tortie.errors import DatastoreError, InvalidResource
 from tortie.model.scalars import Duration
 

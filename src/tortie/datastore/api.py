@@ -1,4 +1,4 @@
-"""What every datastore backend promises: five verbs over keys, bytes and revisions.
+"""What every datastore backend promises: six verbs over keys, bytes and revisions.
 
 Revisions are those of etcd: one counter for the whole store, raised by every transaction that writes. A key's
 `revision` is the store's revision when the key was last written. Keys and values are Calico's, byte for byte,
@@ -20,12 +20,14 @@ from typing import NamedTuple, Protocol
 
 
 class Item(NamedTuple):
-    """A key with its value. `revision` is its modification revision, `created` its creation revision."""
+    """A key with its value. `revision` is its modification revision, `created` its creation revision, `lease` the
+    lease that it goes with, 0 for none."""
 
     key: str
     value: bytes
     revision: int
     created: int
+    lease: int = 0
 
 
 class Listing(NamedTuple):
@@ -97,6 +99,13 @@ class Datastore(Protocol):
     async def get(self, key: str) -> Item | None: ...
 
     async def list(self, prefix: str) -> Listing: ...
+
+    def pages(self, prefix: str) -> AsyncGenerator[Listing, None]:
+        """What `list` answers, in listings of a bounded size, one after the other and all of one revision.
+
+        The first comes in any case. Raises `Unavailable` also when the store cannot go on with that revision: begin
+        again. Close the generator (`contextlib.aclosing`) if it is not read to its end.
+        """
 
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
         """Yields batches from `from_revision` on, for ever; raises `Compacted` when that history is gone.

@@ -14,7 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from itertools import islice
 from typing import NamedTuple
@@ -106,12 +106,20 @@ class Merge:
             yield InSync()
 
 
-Fact = Listing | Batch | Exception
-Facts = asyncio.Queue[tuple[str, Fact]]
+Said = Listing | Batch
+Facts = asyncio.Queue[tuple[str, Said | Exception]]
+# Sees what the store says below a prefix before anything of it is announced. What it raises ends the following.
+Judge = Callable[[str, Said], None]
+
+
+def _no_objection(prefix: str, said: Said) -> None:
+    """All is taken."""
 
 
 @asynccontextmanager
-async def follow(datastore: Datastore, prefixes: Sequence[str]) -> AsyncIterator[AsyncIterator[Change]]:
+async def follow(
+    datastore: Datastore, prefixes: Sequence[str], judge: Judge = _no_objection
+) -> AsyncIterator[AsyncIterator[Change]]:
     """`async with follow(store, prefixes) as changes: async for change in changes: ...`, without end.
 
     Nothing is read ahead of the consumer by more than one fact per prefix: one that is too slow for the
@@ -120,7 +128,7 @@ async def follow(datastore: Datastore, prefixes: Sequence[str]) -> AsyncIterator
     facts: Facts = asyncio.Queue(maxsize=1)
     tasks = [asyncio.create_task(_follow_prefix(datastore, prefix, facts)) for prefix in prefixes]
     try:
-        async with aclosing(_merged(Merge(prefixes), facts)) as changes:
+        async with aclosing(_merged(Merge(prefixes), facts, judge)) as changes:
             yield changes
     finally:
         for task in tasks:
@@ -128,9 +136,11 @@ async def follow(datastore: Datastore, prefixes: Sequence[str]) -> AsyncIterator
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _merged(merge: Merge, facts: Facts) -> AsyncGenerator[Change, None]:
+async def _merged(merge: Merge, facts: Facts, judge: Judge) -> AsyncGenerator[Change, None]:
     while True:
         prefix, fact = await facts.get()
+        if not isinstance(fact, Exception):
+            judge(prefix, fact)
         match fact:
             case Listing():
                 changes = merge.listed(prefix, fact)

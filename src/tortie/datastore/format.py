@@ -11,12 +11,14 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 
 from tortie.datastore.api import Compare, Datastore, Put
-from tortie.errors import DatastoreError, FormatTooNew
+from tortie.errors import FormatTooNew
 
 KEY = "/tortie/v1/format"
 FORMAT = 1
@@ -37,11 +39,11 @@ def parse(value: bytes | None) -> int:
 
 
 def judge(value: bytes | None, place: str) -> None:
-    """Raises FormatTooNew for a store of a newer format, and DatastoreError for a key that tells none."""
+    """Raises FormatTooNew for a store of a newer format, and for a key that tells none: who knows what wrote it."""
     try:
         version = parse(value)
     except ValueError as error:
-        raise DatastoreError(
+        raise FormatTooNew(
             f"datastore {place}: {KEY} cannot be read ({error}): delete the key if no newer tortie uses the store"
         ) from error
     if version > FORMAT:
@@ -51,16 +53,11 @@ def judge(value: bytes | None, place: str) -> None:
 
 
 async def read(datastore: Datastore) -> int:
-    """The version of the store. Raises DatastoreError."""
+    """The version of the store. Raises FormatTooNew."""
     item = await datastore.get(KEY)
     value = item.value if item else None
     judge(value, datastore.url)
     return parse(value)
-
-
-async def check(datastore: Datastore) -> None:
-    """Raises FormatTooNew for a store of a newer format."""
-    await read(datastore)
 
 
 async def stamp(datastore: Datastore) -> None:
@@ -70,3 +67,20 @@ async def stamp(datastore: Datastore) -> None:
     if item is None:
         # Whoever was faster wrote what the next check judges.
         await datastore.txn([Compare(KEY, 0)], [Put(KEY, msgspec.json.encode({"format": FORMAT}))])
+
+
+def once(datastore: Datastore) -> Callable[[], Awaitable[None]]:
+    """A check for `Guarded` that asks the store for its format until it was answered."""
+    asking = asyncio.Lock()
+    known = False
+
+    async def check() -> None:
+        nonlocal known
+        if known:
+            return
+        async with asking:
+            if not known:
+                await read(datastore)
+                known = True
+
+    return check

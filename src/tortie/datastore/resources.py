@@ -22,8 +22,9 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from tortie.datastore import cascade
+from tortie.datastore import cascade, format
 from tortie.datastore.api import Compare, Datastore, Delete, Item, Put
+from tortie.datastore.cluster import CLUSTER_INFORMATION, check_cluster
 from tortie.datastore.conditions import Conditions
 from tortie.datastore.follow import Change, follow
 from tortie.datastore.repair import repaired
@@ -33,7 +34,7 @@ from tortie.model.decode import from_store, from_user
 from tortie.model.encode import new, with_spec
 from tortie.model.keys import from_path, kind_prefix, to_path
 from tortie.model.kinds import KINDS
-from tortie.model.kinds.clusterinformation import NAME_OF_ALL, ClusterInformationSpec, initialised
+from tortie.model.kinds.clusterinformation import ClusterInformationSpec, initialised
 from tortie.model.kinds.tier import BUILT_IN
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 from tortie.model.schema import Spec
@@ -45,7 +46,6 @@ Stored = Resource[Any] | Quarantined
 # A writer that loses this often meets a fault, not competition: each loss is somebody's success.
 ATTEMPTS = 20
 CLUSTER_TYPE = "tortie"
-CLUSTER_INFORMATION = ResourceKey("ClusterInformation", "", NAME_OF_ALL)
 KUBERNETES_POLICY = "knp.default."  # begins the names of policies that Calico makes of Kubernetes' own
 
 
@@ -179,9 +179,13 @@ class Resources:
             stored, expected = _read(key, found), found.revision
         raise overtaken(key, ATTEMPTS)
 
-    async def ensure_initialised(self) -> None:
-        """Writes what every tool of Calico expects in a store: ClusterInformation, ready unless it says otherwise, and
-        the built-in tiers, which stay as they are where they are."""
+    async def ensure_initialised(self, cluster: str = "") -> None:
+        """Writes what every tool of Calico expects in a store, and the version of its format.
+
+        That is ClusterInformation, ready unless it says otherwise, and the built-in tiers, which stay as they are where
+        they are. A store that is to hold a certain `cluster`, by its GUID, is completed and never begun:
+        `ForeignCluster` if it holds none or another. Raises `FormatTooNew`.
+        """
 
         def completed(spec: ClusterInformationSpec | None) -> ClusterInformationSpec:
             return initialised(spec, guid=guid, cluster_type=CLUSTER_TYPE)
@@ -190,6 +194,10 @@ class Resources:
             information: Resource[ClusterInformationSpec] = _valid(stored)
             return with_spec(information, completed(information.spec))
 
+        await format.stamp(self._datastore)
+        if cluster:
+            item = await self._datastore.get(to_path(CLUSTER_INFORMATION))
+            check_cluster(cluster, item.value if item else None, self._datastore.url)
         guid = secrets.token_hex(16)
         kind, _, name = CLUSTER_INFORMATION
         found = await self._put_new(new(kind, name, completed(None)))
@@ -199,6 +207,21 @@ class Resources:
         for tier, spec in BUILT_IN.items():
             if to_path(ResourceKey("Tier", "", tier)) not in there:
                 await self._put_new(new("Tier", tier, spec))
+
+    async def begin(self, spec: ClusterInformationSpec) -> None:
+        """Begins a store with a cluster of this identity. Raises `AlreadyExists` where there is one, `FormatTooNew`."""
+        await format.stamp(self._datastore)
+        if isinstance(await self._put_new(new(CLUSTER_INFORMATION.kind, CLUSTER_INFORMATION.name, spec)), _Met):
+            raise already_exists(CLUSTER_INFORMATION)
+
+    async def set_ready(self, ready: bool) -> Resource[ClusterInformationSpec]:
+        """Unlocks the cluster, or locks it: then nobody acts on changes. Raises `NotFound` where there is none."""
+
+        def changed(stored: Stored) -> Resource[ClusterInformationSpec]:
+            information: Resource[ClusterInformationSpec] = _valid(stored)
+            return with_spec(information, replace(information.spec, datastore_ready=ready))
+
+        return await self._rewrite(CLUSTER_INFORMATION, changed)
 
     async def _create(self, resource: Resource[S]) -> Resource[S] | _Met:
         """What was stored, or what is there already."""

@@ -8,7 +8,7 @@ from tests.unit.cli.conftest import Tortie
 from tests.unit.cli.test_write import NODE, A
 from tortie import __version__
 from tortie.cli.cluster_version import CALICO_VERSION, fits
-from tortie.datastore.resources import CLUSTER_INFORMATION
+from tortie.datastore.cluster import CLUSTER_INFORMATION
 from tortie.model.resource import API_VERSION
 
 CLIENT = f"Client Version:   {CALICO_VERSION}\nGit commit:       tortie-{__version__}\n"

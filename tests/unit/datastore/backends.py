@@ -45,6 +45,9 @@ class Wrapped:
     async def list(self, prefix: str) -> Listing:
         return await self.store.list(prefix)
 
+    def pages(self, prefix: str) -> AsyncGenerator[Listing, None]:
+        return self.store.pages(prefix)
+
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
         return self.store.watch(prefix, from_revision)
 

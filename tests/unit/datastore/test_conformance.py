@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.unit.datastore.backends import Backend
-from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Put
+from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Listing, Put
 from tortie.errors import Compacted, NotFound
 
 
@@ -46,6 +46,38 @@ class TestReading:
         await store.txn([], [Delete("/a")])
         again = await put(store, "/a")
         assert await store.get("/a") == Item("/a", b"v", again, again)
+
+    async def test_pages_are_the_listing_of_one_revision_in_parts(self, store: Datastore) -> None:
+        keys = [f"/p/{number:05}" for number in range(2500)]
+        for start in range(0, len(keys), 100):
+            await store.txn([], [Put(key, key.encode()) for key in keys[start : start + 100]])
+        await put(store, "/q")
+        expected = await store.list("/p/")
+        found: list[Item] = []
+        async with aclosing(store.pages("/p/")) as pages:
+            async for page in pages:
+                assert (len(page.items) <= 1000, page.revision) == (True, expected.revision)
+                found += page.items
+                # What is written meanwhile, before and behind the place, is not seen.
+                await store.txn([], [Delete("/p/02499"), Put("/p/00000", b"new"), Put(f"/p/9{len(found)}", b"new")])
+        assert found == expected.items
+
+    async def test_pages_of_nothing_are_one(self, store: Datastore) -> None:
+        revision = await put(store, "/q")
+        async with aclosing(store.pages("/p/")) as pages:
+            assert [page async for page in pages] == [Listing([], revision)]
+
+    async def test_pages_need_not_be_read_to_the_end(self, store: Datastore) -> None:
+        for start in range(0, 1500, 100):
+            await store.txn([], [Put(f"/p/{number:05}", b"") for number in range(start, start + 100)])
+        async with aclosing(store.pages("/p/")) as pages:
+            assert len((await anext(pages)).items) == 1000
+        assert (await store.txn([], [Delete("/p/00000")])).succeeded
+
+    async def test_an_item_tells_the_lease_that_it_goes_with(self, store: Datastore) -> None:
+        lease = await store.lease(60)
+        await store.txn([], [Put("/a", b"", lease), Put("/b", b"")])
+        assert [item.lease for item in (await store.list("/")).items] == [lease, 0]
 
     async def test_list_takes_the_prefix_literally_and_orders_by_bytes(self, store: Datastore) -> None:
         keys = ["/p/b", "/p/a", "/p/é", "/p/Z", "/p/_", "/p/%", "/p", "/q/a", "/p0", "/p/a/b", "/p/\U0001d4b3"]
@@ -177,7 +209,7 @@ class TestWatching:
             await take(store.watch("/", first), third)
         assert first < caught.value.revision <= third
         assert await take(store.watch("/", third), third) == [("/a", b"3", third)]
-        assert (await store.list("/")).items == [("/a", b"3", third, first)]
+        assert (await store.list("/")).items == [Item("/a", b"3", third, first)]
 
     async def test_history_at_the_edge_is_there_or_refused(self, backend: Backend, store: Datastore) -> None:
         await put(store, "/a", b"1")

@@ -1,4 +1,4 @@
-"""The five verbs over etcd.
+"""The six verbs over etcd.
 
 Invariants:
 * A listing is of one revision, however many pages it takes.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import math
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from typing import Any
 
 from tortie.access import Credentials
@@ -21,9 +22,10 @@ from tortie.datastore.etcd.failure import Rejected
 from tortie.datastore.etcd.history import History
 from tortie.datastore.etcd.members import Members
 from tortie.datastore.etcd.watch import watch
-from tortie.errors import DatastoreError, NotFound
+from tortie.errors import DatastoreError, NotFound, Unavailable
 
 PAGE_KEYS = 5000
+SMALL_PAGE_KEYS = 1000  # where it matters how much is in memory
 # etcd's defaults (--max-txn-ops, --max-request-bytes); a cluster may allow more, its clients cannot ask.
 MAX_OPERATIONS = 128
 MAX_REQUEST_BYTES = 3 << 19
@@ -48,7 +50,12 @@ class EtcdDatastore:
         while True:
             try:
                 connection = await self._connector.connection()
-                found, revision = await self._pages(prefix)
+                found: builtins.list[Item] = []
+                revision = 0
+                async with aclosing(self._pages(prefix, PAGE_KEYS)) as pages:
+                    async for page in pages:
+                        found += page.items
+                        revision = page.revision
                 # Pages over two connections may be of two stores.
                 if await self._connector.connection() is connection:
                     self._history.listed(prefix, found, connection)
@@ -57,6 +64,19 @@ class EtcdDatastore:
                 # The revision of the first page is compacted: so much was written meanwhile. Begin again.
                 if not error.is_compacted:
                     raise error.for_user(self.url) from None
+
+    async def pages(self, prefix: str) -> AsyncGenerator[Listing, None]:
+        try:
+            connection = await self._connector.connection()
+            async with aclosing(self._pages(prefix, SMALL_PAGE_KEYS)) as pages:
+                async for page in pages:
+                    if await self._connector.connection() is not connection:
+                        raise Unavailable(f"datastore {self.url}: the connection was lost while it was read: try again")
+                    yield page
+        except Rejected as error:
+            if error.is_compacted:
+                raise Unavailable(f"datastore {self.url} was compacted while it was read: try again") from None
+            raise error.for_user(self.url) from None
 
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
         return watch(self._connector, self._history, prefix, from_revision)
@@ -93,16 +113,15 @@ class EtcdDatastore:
     async def close(self) -> None:
         await self._connector.close()
 
-    async def _pages(self, prefix: str) -> tuple[builtins.list[Item], int]:
-        found: builtins.list[Item] = []
+    async def _pages(self, prefix: str, size: int) -> AsyncGenerator[Listing, None]:
         place, revision = wire.key_range(prefix), 0
         while True:
-            request = wire.RangeRequest(**place, limit=PAGE_KEYS, revision=revision)
+            request = wire.RangeRequest(**place, limit=size, revision=revision)
             page = await self._offer(wire.RANGE, request, repeatable=True)
-            found += map(item, page.kvs)
             revision = revision or page.header.revision
+            yield Listing(builtins.list(map(item, page.kvs)), revision)
             if not page.more:
-                return found, revision
+                return
             place["key"] = page.kvs[-1].key + b"\0"
 
     async def _call(self, method: wire.Method, request: Any, *, repeatable: bool = True) -> Any:
@@ -151,7 +170,7 @@ class EtcdDatastore:
 
 
 def item(found: Any) -> Item:
-    return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision)
+    return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision, found.lease)
 
 
 def _operation(write: Put | Delete) -> Any:

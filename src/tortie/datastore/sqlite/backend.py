@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -28,6 +28,7 @@ from tortie.errors import Unavailable
 T = TypeVar("T")
 
 PATIENCE_S = 5.0
+PAGE_KEYS = 1000
 
 
 class SqliteDatastore:
@@ -51,6 +52,20 @@ class SqliteDatastore:
 
     async def list(self, prefix: str) -> Listing:
         return await self._read(partial(rows.list_prefix, prefix=prefix))
+
+    async def pages(self, prefix: str) -> AsyncGenerator[Listing, None]:
+        reader = await self._wait_for_lock(self._file.reader)
+        try:
+            start = prefix
+            while True:
+                some = partial(rows.list_from, prefix=prefix, start=start, limit=PAGE_KEYS)
+                page = await self._wait_for_lock(partial(self._file.read_by, reader, some))
+                yield page
+                if len(page.items) < PAGE_KEYS:
+                    return
+                start = page.items[-1].key + "\0"
+        finally:
+            await asyncio.get_running_loop().run_in_executor(self._thread, reader.close)
 
     async def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
         first = True
@@ -82,12 +97,16 @@ class SqliteDatastore:
             self._thread.shutdown()
 
     async def _read(self, work: Work[T]) -> T:
+        return await self._wait_for_lock(partial(self._file.read, work))
+
+    async def _wait_for_lock(self, call: Callable[[], T]) -> T:
+        """What the call in the worker thread answers; it is tried again while another process holds a lock."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + self._patience_s
         pause_s = FIRST_PAUSE_S
         while not self._closed:
             try:
-                return await loop.run_in_executor(self._thread, partial(self._file.read, work))
+                return await loop.run_in_executor(self._thread, call)
             except Locked:
                 if loop.time() > give_up:
                     raise self._is_locked() from None

@@ -84,6 +84,24 @@ class StoreFile:
                 ring(self.path)
             return results
 
+    def reader(self) -> sqlite3.Connection:
+        """A connection of its own that sees the store as it is now, until it is closed."""
+        with self._failures_explained():
+            self._connection()
+            db = self._open()
+            try:
+                db.execute("begin deferred")
+                rows.current_revision(db)  # only reading fixes what is seen
+            except BaseException:
+                db.close()
+                raise
+            return db
+
+    def read_by(self, reader: sqlite3.Connection, work: Work[T]) -> T:
+        """Runs `work` on what a reader sees."""
+        with self._failures_explained():
+            return work(reader)
+
     def close(self) -> None:
         if self._db is not None:
             self._db.close()

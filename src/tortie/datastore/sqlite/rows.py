@@ -48,14 +48,23 @@ def current_revision(db: sqlite3.Connection) -> int:
 
 
 def get(db: sqlite3.Connection, key: str) -> Item | None:
-    row = db.execute("select key, value, revision, created from kv where key = ?", (key,)).fetchone()
+    row = db.execute("select key, value, revision, created, lease from kv where key = ?", (key,)).fetchone()
     return Item(*row) if row else None
 
 
 def list_prefix(db: sqlite3.Connection, prefix: str) -> Listing:
     rows = db.execute(
-        "select key, value, revision, created from kv where key >= ? and key < ? order by key",
+        "select key, value, revision, created, lease from kv where key >= ? and key < ? order by key",
         (prefix, prefix + ABOVE),
+    )
+    return Listing([Item(*row) for row in rows], current_revision(db))
+
+
+def list_from(db: sqlite3.Connection, prefix: str, start: str, limit: int) -> Listing:
+    """The first items below a prefix from a key on, which may be the prefix itself."""
+    rows = db.execute(
+        "select key, value, revision, created, lease from kv where key >= ? and key < ? order by key limit ?",
+        (start, prefix + ABOVE, limit),
     )
     return Listing([Item(*row) for row in rows], current_revision(db))
 
