@@ -21,6 +21,7 @@ import msgspec
 import structlog
 
 from tortie import __version__, bgp
+from tortie.agent.admission import Admission
 from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
 from tortie.agent.cluster import Cluster
@@ -34,6 +35,7 @@ from tortie.bootstrap import Bootstrap
 from tortie.calc.graph import Graph
 from tortie.dataplane import l3
 from tortie.datastore import open_datastore
+from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import KernelError, Problem
 from tortie.intent.report import EndpointReport, EndpointState, Noted
@@ -66,10 +68,13 @@ class Agent:
         self._quarantined: Mapping[ResourceKey, tuple[Problem, ...]] = {}
         self._wake = asyncio.Event()
         self._graph = Graph(settings.node)
-        self._datastore = open_datastore(settings.datastore, create=True)
         state_dir = Path(settings.state_dir)
         snapshot = SnapshotFile(state_dir / "snapshot.json")
-        self._cluster = Cluster(self._datastore, self._graph, snapshot, self._wake.set)
+        cluster, access = snapshot.cluster(), settings.access
+        # A host that belongs to a cluster needs the store that holds it, and no new one.
+        self._datastore = open_datastore(access.url, create=not cluster, credentials=access.credentials)
+        admission = Admission(cluster, settings.accepted_cluster, self._datastore.url)
+        self._cluster = Cluster(self._datastore, self._graph, snapshot, admission, self._wake.set)
         self._netlink = NetlinkSocket()
         # Before the first read-back, so that no change falls between the two.
         self._monitor = Monitor()
@@ -92,11 +97,11 @@ class Agent:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        resources = Resources(self._datastore)
+        datastore = Guarded(self._datastore, self._cluster.check)
         view = AttachView(self._graph, self._cluster, self._noticeboard)
-        attach = AttachService(self._bootstrap.node, resources, view)
+        attach = AttachService(self._bootstrap.node, Resources(datastore), view)
         api = Api(self._noticeboard, attach)
-        reporter = Reporter(self._bootstrap.node, self._datastore, self._noticeboard, lambda: self._settings)
+        reporter = Reporter(self._bootstrap.node, datastore, self._noticeboard, lambda: self._settings)
         # What was imported stays: the collections of the start need not walk it.
         gc.freeze()
         try:

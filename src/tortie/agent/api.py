@@ -27,6 +27,8 @@ from tortie.errors import (
     AlreadyExists,
     AttachError,
     Conflict,
+    ForeignCluster,
+    FormatTooNew,
     InvalidResource,
     NotFound,
     TortieError,
@@ -46,6 +48,8 @@ _STATUS_OF_ERROR: tuple[tuple[type[TortieError], int], ...] = (
     (AlreadyExists, 409),
     (Conflict, 409),
     (AttachError, 409),
+    (ForeignCluster, 409),
+    (FormatTooNew, 409),
     (Unavailable, 503),
     (TortieError, 500),
 )

@@ -6,6 +6,7 @@ Invariants:
 * What the snapshot held and the store no longer has goes when the store's own snapshot is complete.
 * While ClusterInformation says that the store is locked, updates are taken in and not acted on: somebody may be
   filling it, and half a cluster must not be taken for the whole.
+* Of a store that `Admission` refuses nothing is taken, and nothing is written to it.
 """
 
 from __future__ import annotations
@@ -16,31 +17,37 @@ from typing import Any
 
 import structlog
 
+from tortie.agent.admission import Admission
 from tortie.agent.snapshot import Snapshot, SnapshotFile
 from tortie.calc.graph import Graph
+from tortie.datastore import format
 from tortie.datastore.api import Datastore, Event
+from tortie.datastore.cluster import CLUSTER_INFORMATION
 from tortie.datastore.follow import Changed, Disconnected, InSync, follow
+from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
-from tortie.errors import DatastoreError
+from tortie.errors import DatastoreError, ForeignCluster, FormatTooNew
 from tortie.model import keys
 from tortie.model.decode import from_store
-from tortie.model.resource import Resource, ResourceKey
+from tortie.model.resource import Resource
 
 LOG = structlog.get_logger(__name__)
 
 # How long a start waits for the datastore before the local snapshot serves.
 PATIENCE_S = 2.0
+# How often a store that was refused is looked at again.
+LOOK_AGAIN_S = 1.0
 # The snapshot is written at most this often, and never for more than a twentieth of the time.
 SNAPSHOT_INTERVAL_S = 1.0
 SNAPSHOT_SHARE = 20
-
-CLUSTER_INFORMATION = ResourceKey("ClusterInformation", "", "default")
 
 
 class Cluster:
     """What is known of the cluster, and how current it is."""
 
-    def __init__(self, datastore: Datastore, graph: Graph, file: SnapshotFile, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, datastore: Datastore, graph: Graph, file: SnapshotFile, admission: Admission, wake: Callable[[], None]
+    ) -> None:
         self.connected = False
         self.in_sync = False
         self.from_snapshot = False
@@ -50,15 +57,24 @@ class Cluster:
         self._datastore = datastore
         self._graph = graph
         self._file = file
+        self._admission = admission
         self._wake = wake
         self._items: dict[str, bytes] = {}
-        self._only_in_snapshot: set[str] = set()
+        self._unconfirmed: set[str] = set()  # keys of items that the store has not said yet, or not again
         self._unsaved = asyncio.Event()
+        self._incomplete = asyncio.Event()
 
     @property
     def known(self) -> bool:
         """The whole state is known, from the store or from the snapshot: the kernel may be compared with it."""
         return self.in_sync or self.from_snapshot
+
+    async def check(self) -> None:
+        """Raises ForeignCluster or FormatTooNew when the store is not this host's to use, and what the store raises."""
+        if self._admission.refusal is not None:
+            raise self._admission.refusal
+        if not self.connected:  # it may be another store by now
+            await self._admission.look(self._datastore)
 
     async def run(self) -> None:
         """Follows the store for ever."""
@@ -66,26 +82,58 @@ class Cluster:
             tasks.create_task(self._save_when_changed())
             tasks.create_task(self._lose_patience())
             tasks.create_task(self._initialise())
-            async with follow(self._datastore, [keys.RESOURCES]) as changes:
-                async for change in changes:
-                    self._take(change)
-                    self._wake()
+            while True:
+                try:
+                    await self._follow()
+                except (ForeignCluster, FormatTooNew) as error:
+                    self._refuse(error)
+                await self._wait_for_admission()
+
+    async def _follow(self) -> None:
+        """Takes what the store says; ends with the error of a store that is refused."""
+        self._unconfirmed = set(self._items)
+        async with follow(self._datastore, [keys.RESOURCES, format.KEY], self._admission.judge) as changes:
+            async for change in changes:
+                self._take(change)
+                self._wake()
+
+    async def _wait_for_admission(self) -> None:
+        """Returns when the store is one to follow, or answers no more."""
+        while True:
+            await asyncio.sleep(LOOK_AGAIN_S)
+            try:
+                await self._admission.look(self._datastore)
+            except (ForeignCluster, FormatTooNew) as error:
+                self._refuse(error)
+            except DatastoreError as error:
+                self.problem = str(error)
+                self._wake()
+            else:
+                return
+
+    def _refuse(self, error: DatastoreError) -> None:
+        if str(error) != self.problem:
+            LOG.warning("datastore is refused: the last known state stays in force", reason=str(error))
+        self.connected, self.problem = False, str(error)
+        self._use_snapshot()
+        self._wake()
 
     def _take(self, change: Changed | InSync | Disconnected) -> None:
         match change:
             case Changed(events):
                 for event in events:
-                    self._only_in_snapshot.discard(event.key)
+                    self._unconfirmed.discard(event.key)
                     self._update(event)
                 if self.in_sync and not self.locked:
                     self._unsaved.set()
             case InSync():
-                for key in self._only_in_snapshot:
+                for key in self._unconfirmed:
                     self._update(Event(key, None, self.revision))
-                self._only_in_snapshot.clear()
+                self._unconfirmed.clear()
                 self.connected, self.in_sync, self.from_snapshot, self.problem = True, True, False, ""
                 if not self.locked:
                     self._unsaved.set()
+                    self._incomplete.set()
             case Disconnected(error):
                 self.connected, self.problem = False, str(error)
                 LOG.warning("datastore does not answer: the last known state stays in force", reason=str(error))
@@ -109,6 +157,8 @@ class Cluster:
     def _note_lock(self, information: Resource[Any]) -> None:
         # Absent is not locked: an agent initialises a store that nobody has initialised.
         self.locked = information.spec.datastore_ready is False
+        if self.in_sync and not self.locked:
+            self._incomplete.set()
 
     async def _lose_patience(self) -> None:
         await asyncio.sleep(PATIENCE_S)
@@ -126,21 +176,27 @@ class Cluster:
             # What the store has already said is newer.
             if key not in self._items:
                 self._update(Event(key, value, snapshot.revision))
-                self._only_in_snapshot.add(key)
+                self._unconfirmed.add(key)
         self.from_snapshot = True
         LOG.warning("the local snapshot is in force until the datastore answers", revision=snapshot.revision)
 
     async def _initialise(self) -> None:
-        """A store that is new gets what every Calico tool expects to find; retried until it answers."""
+        """A store that is new gets what every Calico tool expects to find; retried until it answers.
+
+        Not while it is locked: whoever fills it wants to find there what he wrote.
+        """
         pause_s = 0.5
         while True:
+            await self._incomplete.wait()
+            self._incomplete.clear()
             try:
-                await Resources(self._datastore).ensure_initialised()
-                return
+                await Resources(Guarded(self._datastore, self.check)).ensure_initialised(self._admission.cluster)
+                pause_s = 0.5
             except DatastoreError as error:
                 LOG.info("datastore is not initialised yet", reason=str(error))
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 30.0)
+                self._incomplete.set()
 
     async def _save_when_changed(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -151,6 +207,7 @@ class Cluster:
             began = clock()
             try:
                 await asyncio.to_thread(self._file.write, snapshot)
+                self._admission.remembered(snapshot.cluster)
             except OSError as error:
                 LOG.warning("local snapshot cannot be written", reason=str(error))
                 self._unsaved.set()

@@ -14,6 +14,8 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from tortie.datastore.cluster import CLUSTER_PATH, guid_of
+
 LOG = structlog.get_logger(__name__)
 
 FORMAT = 1
@@ -27,6 +29,24 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     items: Mapping[str, bytes]
 
+    @property
+    def cluster(self) -> str:
+        """The GUID of the cluster; empty: the items tell none."""
+        return guid_of(self.items.get(CLUSTER_PATH))
+
+
+class _Identity(msgspec.Struct):
+    """The one item of a snapshot that says which cluster it is of; the others are passed over."""
+
+    information: bytes | None = msgspec.field(name=CLUSTER_PATH, default=None)
+
+
+class _Head(msgspec.Struct):
+    """A snapshot as far as it must be read to know whose it is."""
+
+    items: _Identity
+    format: int = FORMAT
+
 
 class SnapshotFile:
     """The file; `path` is in the state directory."""
@@ -34,8 +54,19 @@ class SnapshotFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
+    def cluster(self) -> str:
+        """The GUID of the cluster that this host knew last; empty: none."""
+        try:
+            head = msgspec.json.decode(self._path.read_bytes(), type=_Head)
+        except (OSError, msgspec.DecodeError):  # `read` says why
+            return ""
+        return guid_of(head.items.information)
+
     def read(self, datastore: str) -> Snapshot | None:
-        """The state last written for this datastore, or None with the reason in the log."""
+        """The state last written, or None with the reason in the log.
+
+        It is that of a cluster, wherever this is stored; one that tells of no cluster is only of its own datastore.
+        """
         try:
             snapshot = msgspec.json.decode(self._path.read_bytes(), type=Snapshot)
         except FileNotFoundError:
@@ -45,7 +76,7 @@ class SnapshotFile:
             return None
         if snapshot.format > FORMAT:
             reason = f"format {snapshot.format} is newer than {FORMAT}"
-        elif snapshot.datastore != datastore:
+        elif snapshot.datastore != datastore and not snapshot.cluster:
             reason = f"it is of {snapshot.datastore}"
         else:
             return snapshot

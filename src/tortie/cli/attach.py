@@ -97,7 +97,9 @@ def detach(name: str, namespace: str, timeout_s: float) -> None:
     """
     request = {"name": name, "namespace": namespace, "timeout_s": timeout_s}
     result = agent_client.post(settings().api_socket, "/v1/detach", request, timeout_s)
-    click.echo(f"{namespace}/{name} {'detached' if result['detached'] else 'is not attached here'}")
+    # An agent of the release before, which still runs, does not say.
+    found = bool(result.get("detached", True))
+    click.echo(f"{namespace}/{name} {'detached' if found else 'is not attached here'}")
 
 
 def netns_path(text: str) -> str:

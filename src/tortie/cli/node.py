@@ -12,6 +12,7 @@ from tortie.cli import absent, agent_client, calicoctl
 from tortie.cli.calicoctl import Failure
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.tables import bordered
+from tortie.errors import UsageError
 
 _PEER_TYPES = {"mesh": "node-to-node mesh", "global": "global", "node": "node specific"}
 
@@ -44,8 +45,9 @@ for _name in absent.NODE_WORDS:
 @click.option("--ip6", metavar="CIDR", help="IPv6 address with prefix length; default: none.")
 @click.option("--as", "as_number", metavar="N", help="AS number; default: that of the cluster.")
 @click.option("--name", help="Name of the node; default: the setting `node`, else the host's name.")
+@click.option("--new-cluster", is_flag=True, help="This host belongs to the datastore's cluster from now on.")
 @config_option
-def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | None) -> None:
+def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | None, new_cluster: bool) -> None:
     """Write this host's Node to the datastore, so that it exchanges routes with the others.
 
     \b
@@ -53,12 +55,21 @@ def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | Non
     tortie node init --ip 172.18.203.125/24 --as 65001
 
     What is not given stays as it is in an existing Node, as do its labels. Doing it again changes nothing.
+
+    A host belongs to the cluster that its agent followed first. Another one, or an empty datastore, is refused, and
+    the last known state stays in force, until --new-cluster says that it is meant: what the host has of the old
+    cluster is then removed.
     """
-    from tortie.cli.node_init import initialise, parse_wanted
+    from tortie.cli.node_init import accept_cluster, initialise, parse_wanted
 
     current = settings()
+    if new_cluster and name not in (None, current.node):
+        raise UsageError(f"--new-cluster is about this host, node {current.node}, and cannot go with --name {name}")
     written = initialise(current.access, name or current.node, parse_wanted(ip, ip6, as_number))
     click.echo(written.done)
+    if new_cluster:
+        accept_cluster(current.accepted_cluster, written.cluster)
+        click.echo(f"this host belongs to cluster {written.cluster}")
     for warning in written.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if name not in (None, current.node):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from msgspec.structs import replace
@@ -16,6 +17,8 @@ from msgspec.structs import replace
 from tortie.access import Access
 from tortie.cli.host_addresses import Held, HostError, default_source, held_addresses
 from tortie.cli.store import opened
+from tortie.cli.whole_file import whole_file
+from tortie.datastore.cluster import CLUSTER_INFORMATION
 from tortie.datastore.resources import Resources
 from tortie.errors import AlreadyExists, NotFound, UsageError
 from tortie.model.encode import new, with_spec
@@ -40,6 +43,7 @@ class Written(NamedTuple):
     """What was done, and what is odd about it."""
 
     done: str
+    cluster: str  # the GUID of the cluster that it was written to
     warnings: list[str]
 
 
@@ -88,7 +92,18 @@ async def _initialise(access: Access, name: str, wanted: Wanted) -> Written:
                 key, lambda node: with_spec(node, replace(node.spec, bgp=_merged(node.spec.bgp, wanted, held)))
             )
             done = "unchanged" if after.revision == before.revision else "updated"
-    return Written(f"{key} {done}: {_words(bgp, held)}", list(_oddities(bgp, wanted, held)))
+        cluster = (await resources.get(CLUSTER_INFORMATION)).spec.cluster_guid
+    return Written(f"{key} {done}: {_words(bgp, held)}", cluster, list(_oddities(bgp, wanted, held)))
+
+
+def accept_cluster(file: Path, cluster: str) -> None:
+    """Tells the agent of this host, running or not, that the host belongs to this cluster; it takes the file away."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(file) as new:
+            new.write(f"{cluster}\n".encode())
+    except OSError as error:
+        raise HostError(f"{file}: {error.strerror}: run this as root, on the host that is meant") from error
 
 
 async def _find(resources: Resources, key: ResourceKey) -> Resource[NodeSpec] | None:

@@ -45,7 +45,7 @@ def status(form: str) -> None:
 def faults_of(board: Board) -> Iterator[str]:
     """What is wrong, in sentences; nothing when the host does what it should."""
     if board["datastore_problem"]:
-        yield f"the datastore does not answer, the last known state stays in force: {board['datastore_problem']}"
+        yield f"the last known state stays in force: {board['datastore_problem']}"
     elif not board["in_sync"]:
         yield "the agent has not caught up with the datastore yet"
     failed = [name for name, endpoint in board["endpoints"].items() if endpoint["state"] == "error"]
