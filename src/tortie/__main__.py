@@ -177,6 +177,9 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "explain-kind": Program(_at("tortie.cli.explain_kind", "explain_kind"), "Say what a kind or a field means."),
         "api-resources": Program(_at("tortie.cli.api_resources", "api_resources"), "Show the kinds of resources."),
     },
+    "The datastore": {
+        "datastore": Program(_at("tortie.cli.datastore", "datastore"), "Look at it, lock it, check it, move it."),
+    },
     "This host": {
         "attach": Program(_at("tortie.cli.attach", "attach"), "Connect a workload."),
         "detach": Program(_at("tortie.cli.attach", "detach"), "Disconnect a workload."),

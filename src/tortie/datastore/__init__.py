@@ -2,9 +2,15 @@
 
 follow.py      snapshot and watch of several prefixes as one stream that survives outages
 resources.py   the verbs of `projectcalico.org/v3` resources, with Calico's rules
+format.py      the version of what a store holds; a newer one is refused
+cluster.py     which cluster a store holds
+guard.py       a store that is asked nothing before it was judged
 conditions.py  what other objects must say when one is written
 cascade.py     what goes with an object that is deleted
 repair.py      a good object in the place of a broken one
+policy_names.py names of policies before Calico v3.32
+check/         what is wrong in a store
+transfer/      a cluster moved to another store, or to a file
 sentences.py   refusals, in the words of calicoctl's users
 sqlite/        the embedded backend
 etcd/          etcd, for many machines
