@@ -12,7 +12,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -60,13 +60,13 @@ async def read(datastore: Datastore) -> int:
     return parse(value)
 
 
-async def stamp(datastore: Datastore) -> None:
-    """Writes the version into a store that has none. Raises FormatTooNew for a store of a newer format."""
+async def stamp(datastore: Datastore, compares: Sequence[Compare] = ()) -> None:
+    """Writes the version into a store that has none, if the comparisons hold. Raises FormatTooNew for a newer one."""
     item = await datastore.get(KEY)
     judge(item.value if item else None, datastore.url)
     if item is None:
         # Whoever was faster wrote what the next check judges.
-        await datastore.txn([Compare(KEY, 0)], [Put(KEY, msgspec.json.encode({"format": FORMAT}))])
+        await datastore.txn([Compare(KEY, 0), *compares], [Put(KEY, msgspec.json.encode({"format": FORMAT}))])
 
 
 def once(datastore: Datastore) -> Callable[[], Awaitable[None]]:

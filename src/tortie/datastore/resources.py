@@ -24,12 +24,12 @@ from msgspec.structs import replace
 
 from tortie.datastore import cascade, format
 from tortie.datastore.api import Compare, Datastore, Delete, Item, Put
-from tortie.datastore.cluster import CLUSTER_INFORMATION, check_cluster
+from tortie.datastore.cluster import CLUSTER_INFORMATION, CLUSTER_PATH, check_cluster
 from tortie.datastore.conditions import Conditions
 from tortie.datastore.follow import Change, follow
 from tortie.datastore.repair import repaired
 from tortie.datastore.sentences import already_exists, does_not_exist, not_supported, overtaken, update_conflict
-from tortie.errors import InvalidResource, NotFound, Problem
+from tortie.errors import Conflict, InvalidResource, NotFound, Problem
 from tortie.model.decode import from_store, from_user
 from tortie.model.encode import new, with_spec
 from tortie.model.keys import from_path, kind_prefix, to_path
@@ -192,26 +192,31 @@ class Resources:
 
         def complete(stored: Stored) -> Resource[ClusterInformationSpec]:
             information: Resource[ClusterInformationSpec] = _valid(stored)
+            if cluster and information.spec.cluster_guid != cluster:
+                raise Conflict(f"datastore {self._datastore.url}: it became another cluster meanwhile")
             return with_spec(information, completed(information.spec))
 
-        await format.stamp(self._datastore)
-        if cluster:
-            item = await self._datastore.get(to_path(CLUSTER_INFORMATION))
-            check_cluster(cluster, item.value if item else None, self._datastore.url)
+        await format.read(self._datastore)
         guid = secrets.token_hex(16)
-        kind, _, name = CLUSTER_INFORMATION
-        found = await self._put_new(new(kind, name, completed(None)))
-        if isinstance(found, _Met):
+        beside: tuple[Compare, ...] = ()
+        if cluster:
+            item = await self._datastore.get(CLUSTER_PATH)
+            check_cluster(cluster, item.value if item else None, self._datastore.url)
+            information = await self._rewrite(CLUSTER_INFORMATION, complete, item)
+            # What else is written is written beside this object and nowhere else: the store may be emptied meanwhile.
+            beside = (Compare(CLUSTER_PATH, information.revision),)
+        elif isinstance(found := await self._put_new(_cluster(completed(None))), _Met):
             await self._rewrite(CLUSTER_INFORMATION, complete, found.item)
+        await format.stamp(self._datastore, beside)
         there = {item.key for item in (await self._datastore.list(kind_prefix("Tier"))).items}
         for tier, spec in BUILT_IN.items():
             if to_path(ResourceKey("Tier", "", tier)) not in there:
-                await self._put_new(new("Tier", tier, spec))
+                await self._put_new(new("Tier", tier, spec), *beside)
 
     async def begin(self, spec: ClusterInformationSpec) -> None:
         """Begins a store with a cluster of this identity. Raises `AlreadyExists` where there is one, `FormatTooNew`."""
         await format.stamp(self._datastore)
-        if isinstance(await self._put_new(new(CLUSTER_INFORMATION.kind, CLUSTER_INFORMATION.name, spec)), _Met):
+        if isinstance(await self._put_new(_cluster(spec)), _Met):
             raise already_exists(CLUSTER_INFORMATION)
 
     async def set_ready(self, ready: bool) -> Resource[ClusterInformationSpec]:
@@ -234,7 +239,7 @@ class Resources:
             raise InvalidResource(str(key), (Problem("metadata.resourceVersion", str(resource.revision), reason),))
         return await self._put_new(resource)
 
-    async def _put_new(self, resource: Resource[S]) -> Resource[S] | _Met:
+    async def _put_new(self, resource: Resource[S], *compares: Compare) -> Resource[S] | _Met:
         path, (written, value) = to_path(resource.key), _rendered(_with_identity(resource))
         for _ in range(ATTEMPTS):
             try:
@@ -243,7 +248,8 @@ class Resources:
                 if item := await self._datastore.get(path):  # then it is no creation, whatever else is wrong
                     return _Met(item, written)
                 raise
-            result = await self._datastore.txn([Compare(path, 0), *terms.compares], [Put(path, value), *terms.writes])
+            compared = [Compare(path, 0), *terms.compares, *compares]
+            result = await self._datastore.txn(compared, [Put(path, value), *terms.writes])
             if result.succeeded:
                 return replace(written, revision=result.revision)
             if found := result.found[0]:
@@ -301,6 +307,10 @@ def _unchanged(met: _Met, revision: int) -> Resource[Any] | None:
     if stored != {**offered, "metadata": {**offered["metadata"], **identity}}:
         return None
     return _valid(_read(met.offered.key, met.item))
+
+
+def _cluster(spec: ClusterInformationSpec) -> Resource[ClusterInformationSpec]:
+    return new(CLUSTER_INFORMATION.kind, CLUSTER_INFORMATION.name, spec)
 
 
 def _read(key: ResourceKey, item: Item) -> Stored:

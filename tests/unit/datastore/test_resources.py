@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from tests.unit.datastore.backends import Wrapped
 from tortie.datastore import cascade
-from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Put, TxnResult
+from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Listing, Put, TxnResult
 from tortie.datastore.resources import Resources
-from tortie.errors import AlreadyExists, Conflict, InvalidResource, NotFound, UsageError
+from tortie.errors import AlreadyExists, Conflict, DatastoreError, ForeignCluster, InvalidResource, NotFound, UsageError
 from tortie.model.decode import from_user
 from tortie.model.encode import with_labels, with_spec
 from tortie.model.resource import API_VERSION, Quarantined, Resource, ResourceKey
@@ -514,6 +514,52 @@ class TestInitialisation:
         item = await store_pair[0].get(PREFIX + "/clusterinformations/default")
         assert item is not None
         assert item.revision == item.created, "written once"
+
+    @pytest.mark.parametrize("at", range(1, 7))
+    async def test_of_a_known_cluster_nothing_is_begun_in_a_store_that_is_emptied(
+        self, store: Datastore, at: int
+    ) -> None:
+        class Emptied(Wrapped):
+            """Emptied by others before the n-th request."""
+
+            left = at
+
+            async def _pass(self) -> None:
+                self.left -= 1
+                if self.left == 0:
+                    await self.store.txn([], [Delete(item.key) for item in (await self.store.list("/")).items])
+
+            async def get(self, key: str) -> Item | None:
+                await self._pass()
+                return await self.store.get(key)
+
+            async def list(self, prefix: str) -> Listing:
+                await self._pass()
+                return await self.store.list(prefix)
+
+            async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
+                await self._pass()
+                return await self.store.txn(compares, writes)
+
+        information = {"apiVersion": API_VERSION, "kind": "ClusterInformation", "metadata": {"name": "default"}}
+        await write(store, "/clusterinformations/default", information | {"spec": {"clusterGUID": "0" * 32}})
+        emptied = Emptied(store)
+        with contextlib.suppress(DatastoreError):
+            await Resources(emptied).ensure_initialised("0" * 32)
+        assert emptied.left <= 0
+        assert [item.key for item in (await store.list("/")).items] == []
+
+    @pytest.mark.parametrize("there", [None, "f" * 32])
+    async def test_of_another_cluster_than_the_known_one(
+        self, store: Datastore, resources: Resources, there: str | None
+    ) -> None:
+        if there:
+            information = {"apiVersion": API_VERSION, "kind": "ClusterInformation", "metadata": {"name": "default"}}
+            await write(store, "/clusterinformations/default", information | {"spec": {"clusterGUID": there}})
+        before = (await store.list("/")).items
+        with pytest.raises(ForeignCluster):
+            await resources.ensure_initialised("0" * 32)
+        assert (await store.list("/")).items == before
 
     async def test_users_may_only_look(self, resources: Resources) -> None:
         await resources.ensure_initialised()
