@@ -110,8 +110,8 @@ class Datastore(Protocol):
     def watch(self, prefix: str, from_revision: int) -> AsyncGenerator[Batch, None]:
         """Yields batches from `from_revision` on, for ever; raises `Compacted` when that history is gone.
 
-        The first batch comes as soon as the watch stands, empty if nothing has happened since. Close the
-        generator (`contextlib.aclosing`) to end the watch.
+        The first batch comes as soon as the watch stands, with all that has happened since, empty if nothing has.
+        Close the generator (`contextlib.aclosing`) to end the watch.
         """
 
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
