@@ -54,11 +54,12 @@ class Bell:
         return self._next
 
     @staticmethod
-    async def wait(rung: asyncio.Event) -> None:
-        """Returns at the ring, or after `POLL_S`."""
+    async def wait(rung: asyncio.Event) -> bool:
+        """Returns at the ring, or after `POLL_S`; whether it was the ring."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(POLL_S):
-                await rung.wait()
+                return await rung.wait()
+        return False
 
     def close(self) -> None:
         """Wakes everybody and stops watching."""

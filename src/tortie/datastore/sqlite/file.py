@@ -1,8 +1,8 @@
 """One SQLite file as a connection that mends itself: opened on demand, closed after a failure, opened again.
 
 Invariants:
-* Everything here runs in one thread, the backend's worker, and nothing waits for a lock: `Locked` says that the
-  work is to be tried again.
+* The backend's worker thread does the work, and nothing waits for a lock of the file: `Locked` says that the work is
+  to be tried again. The event loop's thread may only `glance`, which does not wait for the worker either.
 * The file that was opened first is the store. It is not made anew when it is gone: an empty store in the place
   of the real one would read as "everything was deleted". Another file in its place is refused: SQLite would
   apply to it the write-ahead log that the old one left there.
@@ -18,6 +18,7 @@ import os
 import pwd
 import sqlite3
 import stat
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -47,17 +48,32 @@ class StoreFile:
         self._db: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None  # of the file opened first
         self._writable = False
+        self._in_use = threading.Lock()
 
     def read(self, work: Work[T]) -> T:
         """Runs `work` on one consistent state of the store."""
-        with self._failures_explained():
-            if self._lease_due():
-                # Reading does not depend on it, and whoever writes next ends the leases in our place.
-                with contextlib.suppress(Locked, DatastoreError):
-                    self.write(lambda _: None)
-            db = self._connection()
-            with _transaction(db, "deferred"):
-                return work(db)
+        if self._lease_due():
+            # Reading does not depend on it, and whoever writes next ends the leases in our place.
+            with contextlib.suppress(Locked, DatastoreError):
+                self.write(lambda _: None)
+        with self._in_use, self._failures_explained():
+            return self._read(work)
+
+    def glance(self, work: Work[T]) -> T | None:
+        """Runs `work` as `read` does, or answers None when that is not possible at once.
+
+        It must be little work on what has just been written, which the kernel holds in memory: then it takes less than
+        the way to another thread and back.
+        """
+        if self._db is None or not self._in_use.acquire(blocking=False):
+            return None
+        try:
+            with self._failures_explained():
+                return self._read(work)
+        except (Locked, DatastoreError):  # the worker meets it too, and can wait
+            return None
+        finally:
+            self._in_use.release()
 
     def write(self, work: Work[T]) -> T:
         """Runs `work` as one transaction, after ending the leases that are due, and wakes the watchers."""
@@ -69,7 +85,7 @@ class StoreFile:
     def write_each(self, works: Sequence[Work[T]]) -> list[T | Exception]:
         """Runs each work as a transaction of its own, all in one commit, after ending the leases that are due, and
         wakes the watchers. What a work raises stands for its result: nothing of it was done, and the others were."""
-        with self._failures_explained():
+        with self._in_use, self._failures_explained():
             db = self._connection()
             if not self._writable:
                 raise DatastoreError(
@@ -103,12 +119,22 @@ class StoreFile:
             return work(reader)
 
     def close(self) -> None:
+        with self._in_use:
+            self._close()
+
+    def _close(self) -> None:
         if self._db is not None:
             self._db.close()
             self._db = None
 
+    def _read(self, work: Work[T]) -> T:
+        db = self._connection()
+        with _transaction(db, "deferred"):
+            return work(db)
+
     def _lease_due(self) -> bool:
-        return rows.any_lease_due(self._connection(), rows.Instant.now()) and self._writable
+        with self._in_use, self._failures_explained():
+            return rows.any_lease_due(self._connection(), rows.Instant.now()) and self._writable
 
     def _connection(self) -> sqlite3.Connection:
         found = self._find()
@@ -154,7 +180,7 @@ class StoreFile:
             )
         self._writable = os.access(self.path, os.W_OK, effective_ids=True)
         uri = f"file:{quote(str(self.path))}?mode={'rw' if self._writable else 'ro'}"
-        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0)
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=0, check_same_thread=False)
         try:
             # Survives the death of any process; a power cut may take the last commits, never consistency.
             db.execute("pragma synchronous = normal")
@@ -175,7 +201,7 @@ class StoreFile:
             code = extended_code & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Locked from None
-            self.close()
+            self._close()
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 self._inode = None  # whatever is put in its place will be better
             raise self._explain(error, code) from error
