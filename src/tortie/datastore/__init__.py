@@ -6,6 +6,7 @@ format.py      the version of what a store holds; a newer one is refused
 cluster.py     which cluster a store holds
 guard.py       a store that is asked nothing before it was judged
 conditions.py  what other objects must say when one is written
+contention.py  the pause of a writer that lost a race
 cascade.py     what goes with an object that is deleted
 repair.py      a good object in the place of a broken one
 policy_names.py names of policies before Calico v3.32

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from tortie.datastore import cascade, format
+from tortie.datastore import cascade, contention, format
 from tortie.datastore.api import Compare, Datastore, Delete, Item, Put
 from tortie.datastore.cluster import CLUSTER_INFORMATION, CLUSTER_PATH, check_cluster
 from tortie.datastore.conditions import Conditions
@@ -241,7 +241,7 @@ class Resources:
 
     async def _put_new(self, resource: Resource[S], *compares: Compare) -> Resource[S] | _Met:
         path, (written, value) = to_path(resource.key), _rendered(_with_identity(resource))
-        for _ in range(ATTEMPTS):
+        for losses in range(1, ATTEMPTS + 1):
             try:
                 terms = await self._conditions.to_create(resource)
             except (NotFound, InvalidResource):
@@ -255,6 +255,7 @@ class Resources:
             if found := result.found[0]:
                 return _Met(found, written)
             self._conditions.forget()
+            await contention.pause(losses)
         raise overtaken(resource.key, ATTEMPTS)
 
     async def _update(self, resource: Resource[S], item: Item | None) -> Resource[S]:
@@ -274,7 +275,7 @@ class Resources:
         """
         path = to_path(key)
         item = item or await self._datastore.get(path)
-        for _ in range(ATTEMPTS):
+        for losses in range(1, ATTEMPTS + 1):
             if item is None:
                 raise does_not_exist(key)
             if revision not in (0, item.revision):
@@ -290,7 +291,8 @@ class Resources:
             if result.succeeded:
                 return replace(written, revision=result.revision)
             self._conditions.forget()
-            item = result.found[0]
+            await contention.pause(losses)
+            item = await self._datastore.get(path)
         raise overtaken(key, ATTEMPTS)
 
 

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tests.unit.datastore.backends import Wrapped
 from tortie.datastore import cascade
 from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Listing, Put, TxnResult
-from tortie.datastore.resources import Resources
+from tortie.datastore.resources import ATTEMPTS, Resources
 from tortie.errors import AlreadyExists, Conflict, DatastoreError, ForeignCluster, InvalidResource, NotFound, UsageError
 from tortie.model.decode import from_user
 from tortie.model.encode import with_labels, with_spec
@@ -219,6 +219,17 @@ class TestUpdate:
 
         await asyncio.gather(*(add(clients[n % 2], f"label-{n}") for n in range(10)))
         assert set((await clients[0].get(NODE)).metadata.labels) == {f"label-{n}" for n in range(10)}
+
+    async def test_many_who_modify_one_object_all_come_to_their_turn(self, store: Datastore) -> None:
+        resources = Resources(store)
+        await resources.create(node())
+
+        async def add(label: str) -> None:
+            await resources.modify(NODE, lambda stored: with_labels(stored, {**stored.metadata.labels, label: "x"}))
+
+        labels = {f"label-{n}" for n in range(2 * ATTEMPTS)}
+        await asyncio.gather(*map(add, labels))
+        assert set((await resources.get(NODE)).metadata.labels) == labels
 
     async def test_repairs_what_is_quarantined(self, store: Datastore, resources: Resources) -> None:
         await write(store, "/nodes/node-a", {"kind": "Node", "spec": {"bgp": {"ipv4Address": "none"}}})
