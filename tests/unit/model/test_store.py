@@ -144,6 +144,11 @@ class TestUnknownFieldsWithinLists:
         ports = msgspec.json.decode(to_store(read(body, key("WorkloadEndpoint"))))["spec"]["ports"]
         assert ports == self.body()["spec"]["ports"]
 
+    def test_survive_in_an_object_that_holds_nothing_else(self) -> None:
+        body = document("Profile")
+        body["spec"]["ingress"][0]["source"] = {"invented": {"a": 1}}
+        assert msgspec.json.decode(to_store(read(body, key("Profile")))) == body
+
     def test_are_named_with_their_place(self) -> None:
         resource = read(self.body(), key("WorkloadEndpoint"))
         assert unknown_fields(resource) == ("spec.ports[0].newField", "spec.ports[1].newField")
