@@ -86,6 +86,6 @@ def _unavailable(errors: dict[int, TortieError]) -> bool:
 
 
 def _told_once(errors: list[TortieError]) -> list[TortieError]:
-    """Those who waited together for a store that does not answer have the same to say."""
-    first = next((error for error in errors if isinstance(error, Unavailable)), None)
-    return [error for error in errors if error is first or not isinstance(error, Unavailable)]
+    """Those who waited together for a store that does not answer have the same to say, if not the same error."""
+    first = next((number for number, error in enumerate(errors) if isinstance(error, Unavailable)), None)
+    return [error for number, error in enumerate(errors) if number == first or not isinstance(error, Unavailable)]

@@ -75,6 +75,12 @@ async def test_errors_come_in_the_order_of_the_objects() -> None:
     assert (done, [str(error) for error in told]) == (198, ["one", "other"])
 
 
+async def test_those_who_waited_for_one_answer_tell_it_once() -> None:
+    error = Unavailable("gone")
+    done, told = await bulk.each(things("Node", 200), Watched(lambda thing: error), "")
+    assert (done, told) == (0, [error])
+
+
 async def test_after_a_store_that_does_not_answer_nothing_is_begun() -> None:
     work = Watched(lambda thing: Unavailable("gone"))
     done, told = await bulk.each([*things("Node", 200), *things("Profile", 5)], work, "")
