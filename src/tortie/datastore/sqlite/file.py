@@ -88,6 +88,8 @@ class StoreFile:
         with self._in_use, self._failures_explained():
             db = self._connection()
             if not self._writable:
+                if self._on_read_only_disk():
+                    raise DatastoreError(f"datastore {self.path}: its file system is mounted read-only")
                 raise DatastoreError(
                     f"datastore {self.path} is read-only for user {_user()}: run this as its owner, {self._owner()}"
                 )
@@ -201,6 +203,9 @@ class StoreFile:
             code = extended_code & 0xFF
             if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 raise Locked from None
+            if code == sqlite3.SQLITE_FULL:
+                # The transaction is undone. Reading goes on: to open the file anew could need space.
+                raise self._disk_full() from error
             self._close()
             if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
                 self._inode = None  # whatever is put in its place will be better
@@ -208,12 +213,17 @@ class StoreFile:
 
     def _explain(self, error: sqlite3.DatabaseError, code: int) -> DatastoreError:
         match code:
-            case sqlite3.SQLITE_FULL:
-                return Unavailable(f"datastore {self.path}: the disk is full, nothing was written: free some space")
+            case sqlite3.SQLITE_IOERR if not os.statvfs(self.path.parent).f_bavail:
+                return self._disk_full()
             case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
                 return DatastoreError(
                     f"datastore {self.path} is damaged ({error}): move it and its -wal and -shm files away, "
                     "and put a backup in its place"
+                )
+            case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if self._on_read_only_disk():
+                return Unavailable(
+                    f"datastore {self.path}: its file system is mounted read-only, where it can only be read "
+                    "while a process from before has it open"
                 )
             case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY if not self._writable:
                 # The first to open a write-ahead log must be able to write its index (sqlite.org/wal.html).
@@ -229,6 +239,12 @@ class StoreFile:
                 )
             case _:
                 return Unavailable(f"datastore {self.path} failed: {error}")
+
+    def _on_read_only_disk(self) -> bool:
+        return bool(os.statvfs(self.path.parent).f_flag & os.ST_RDONLY)
+
+    def _disk_full(self) -> Unavailable:
+        return Unavailable(f"datastore {self.path}: the disk is full, nothing was written: free some space")
 
     def _owner(self) -> str:
         try:
