@@ -8,6 +8,7 @@ Invariants:
 
 from __future__ import annotations
 
+import asyncio
 import builtins
 import math
 from collections.abc import AsyncGenerator, Sequence
@@ -24,8 +25,11 @@ from tortie.datastore.etcd.members import Members
 from tortie.datastore.etcd.watch import watch
 from tortie.errors import DatastoreError, NotFound, Unavailable
 
-PAGE_KEYS = 5000
-SMALL_PAGE_KEYS = 1000  # where it matters how much is in memory
+# etcd 3.4 counts the whole range for each page: 100,000 endpoints cost it 0.6 s in pages of 5,000, 0.46 s in pages of
+# 10,000 and 0.39 s in pages of 25,000; but a page must also come through a slow line before a call ends.
+PAGE_KEYS = 10_000
+SMALL_PAGE_KEYS = 1_000  # where it matters how much is in memory
+AT_ONCE = 5_000  # items made in one step of the loop: 7 ms
 # etcd's defaults (--max-txn-ops, --max-request-bytes); a cluster may allow more, its clients cannot ask.
 MAX_OPERATIONS = 128
 MAX_REQUEST_BYTES = 3 << 19
@@ -53,9 +57,8 @@ class EtcdDatastore:
                 found: builtins.list[Item] = []
                 revision = 0
                 async with aclosing(self._pages(prefix, PAGE_KEYS)) as pages:
-                    async for page in pages:
-                        found += page.items
-                        revision = page.revision
+                    async for page, revision in pages:
+                        await _take_in(page.kvs, found)
                 # Pages over two connections may be of two stores.
                 if await self._connector.connection() is connection:
                     self._history.listed(prefix, found, connection)
@@ -69,10 +72,10 @@ class EtcdDatastore:
         try:
             connection = await self._connector.connection()
             async with aclosing(self._pages(prefix, SMALL_PAGE_KEYS)) as pages:
-                async for page in pages:
+                async for page, revision in pages:
                     if await self._connector.connection() is not connection:
                         raise Unavailable(f"datastore {self.url}: the connection was lost while it was read: try again")
-                    yield page
+                    yield Listing(builtins.list(map(item, page.kvs)), revision)
         except Rejected as error:
             if error.is_compacted:
                 raise Unavailable(f"datastore {self.url} was compacted while it was read: try again") from None
@@ -113,16 +116,24 @@ class EtcdDatastore:
     async def close(self) -> None:
         await self._connector.close()
 
-    async def _pages(self, prefix: str, size: int) -> AsyncGenerator[Listing, None]:
-        place, revision = wire.key_range(prefix), 0
-        while True:
-            request = wire.RangeRequest(**place, limit=size, revision=revision)
-            page = await self._offer(wire.RANGE, request, repeatable=True)
-            revision = revision or page.header.revision
-            yield Listing(builtins.list(map(item, page.kvs)), revision)
-            if not page.more:
-                return
+    async def _pages(self, prefix: str, size: int) -> AsyncGenerator[tuple[Any, int], None]:
+        """Answers of one revision, and that revision; the server makes a page while the one before it is taken in."""
+        place = wire.key_range(prefix)
+        page = await self._page(place, size, 0)
+        revision: int = page.header.revision
+        while page.more:
             place["key"] = page.kvs[-1].key + b"\0"
+            following = asyncio.create_task(self._page(place, size, revision))
+            try:
+                yield page, revision
+                page = await following
+            finally:
+                following.cancel()
+        yield page, revision
+
+    async def _page(self, place: dict[str, bytes], size: int, revision: int) -> Any:
+        request = wire.RangeRequest(**place, limit=size, revision=revision)
+        return await self._offer(wire.RANGE, request, repeatable=True)
 
     async def _call(self, method: wire.Method, request: Any, *, repeatable: bool = True) -> Any:
         try:
@@ -171,6 +182,12 @@ class EtcdDatastore:
 
 def item(found: Any) -> Item:
     return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision, found.lease)
+
+
+async def _take_in(kvs: Sequence[Any], found: list[Item]) -> None:
+    for start in range(0, len(kvs), AT_ONCE):
+        found += map(item, kvs[start : start + AT_ONCE])
+        await asyncio.sleep(0)
 
 
 def _operation(write: Put | Delete) -> Any:
