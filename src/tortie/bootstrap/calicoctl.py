@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tortie.access import Access, Credentials
+from tortie.bootstrap.file import read_text
 from tortie.errors import UsageError
 
 DEFAULT_FILE = Path("/etc/calico/calicoctl.cfg")
@@ -66,13 +67,8 @@ def looks_like(text: str) -> bool:
 
 def find(environment: Mapping[str, str]) -> Access | None:
     """The datastore by calicoctl's rules, None when they name none. Raises UsageError."""
-    try:
-        text = DEFAULT_FILE.read_text()
-    except FileNotFoundError:
-        return from_environment(environment)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"configuration file {DEFAULT_FILE} cannot be read: {error}") from error
-    return from_file(text, DEFAULT_FILE)
+    text = read_text(DEFAULT_FILE)
+    return from_environment(environment) if text is None else from_file(text, DEFAULT_FILE)
 
 
 def from_environment(environment: Mapping[str, str]) -> Access | None:

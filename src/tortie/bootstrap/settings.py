@@ -21,6 +21,7 @@ import msgspec
 
 from tortie.access import DEFAULT_URL, NO_CREDENTIALS, Access, Credentials
 from tortie.bootstrap import calicoctl
+from tortie.bootstrap.file import read_text
 from tortie.errors import UsageError
 
 DEFAULT_FILE = Path("/etc/tortie/tortie.toml")
@@ -91,13 +92,13 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Lo
     access: Access | None = None
     fault = ""
     if file is not None:
-        text = _read(file)
+        text = read_text(file)
         if text is None:
             raise UsageError(f"configuration file {file} does not exist")
         access = None if _is_toml(text, file) else calicoctl.from_file(text, file)
         sources = [] if access else [_from_toml(text, file, warnings)]
     else:
-        sources = [_from_toml(_read(DEFAULT_FILE) or "", DEFAULT_FILE, warnings), _from_environment(warnings)]
+        sources = [_from_toml(read_text(DEFAULT_FILE) or "", DEFAULT_FILE, warnings), _from_environment(warnings)]
     sources.append(_Source({key: value for key, value in (flags or {}).items() if value is not None}, "a flag"))
 
     values, named_by = _merged(sources)
@@ -122,20 +123,11 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Lo
     return Loaded(settings=settings, warnings=tuple(warnings))
 
 
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"configuration file {path} cannot be read: {error}") from error
-
-
 def _is_toml(text: str, path: Path) -> bool:
     """Whether the file is ours, by what it holds; False: it is meant for calicoctl."""
     try:
         tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return not calicoctl.looks_like(text)
     return True
 
@@ -143,7 +135,7 @@ def _is_toml(text: str, path: Path) -> bool:
 def _from_toml(text: str, path: Path, warnings: list[str]) -> _Source:
     try:
         values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"configuration file {path} cannot be read: {error}") from error
     return _Source(_known(values, f"{path}: ", warnings), str(path))
 

@@ -18,6 +18,7 @@ MEMORY_BYTES = 500_000_000
 HEAD = b"apiVersion: projectcalico.org/v3\nkind: GlobalNetworkSet\nmetadata:\n  name: a\nspec:\n"
 POOL = b"apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {name: a}\nspec: {cidr: 10.0.0.0/16}\n"
 MIB = 1 << 20
+CODES = (1, 2)  # failed, or used wrongly
 
 
 def _laughs() -> bytes:
@@ -80,35 +81,81 @@ def _bounded() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _apply(file: str, directory: Path) -> subprocess.CompletedProcess[str]:
+def _tortie(directory: Path, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"TORTIE_DATASTORE": f"sqlite://{directory}/store.db", "TORTIE_NODE": "node-1"}
     return subprocess.run(
-        [sys.executable, "-m", "tortie", "apply", "-f", file],
+        [sys.executable, "-m", "tortie", *words],
         env=environment,
+        input=stdin,
         capture_output=True,
-        text=True,
         preexec_fn=_bounded,
         check=False,
     )
+
+
+def _check_refusal(result: subprocess.CompletedProcess[bytes], *codes: int) -> str:
+    """What the process said of a file that it refused, in a sentence."""
+    said = result.stderr.decode()
+    assert result.returncode in codes, (result.returncode, said[-2000:])
+    assert said.count("\n") == 1, said[:3000]
+    assert len(said) < 2000, said[:3000]
+    assert "Traceback" not in said
+    return said
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_a_file_made_to_hurt_is_refused(case: str, tmp_path: Path) -> None:
     file = tmp_path / "hurt.yaml"
     file.write_bytes(FILES[case]())
-    result = _apply(str(file), tmp_path)
-    assert result.returncode == 1, (result.returncode, result.stderr[-2000:])
-    assert result.stderr.count("\n") == 1, result.stderr[:3000]
-    assert len(result.stderr) < 2000, result.stderr[:3000]
-    assert "hurt.yaml" in result.stderr or "failed to apply" in result.stderr
-    assert "Traceback" not in result.stderr
+    said = _check_refusal(_tortie(tmp_path, "apply", "-f", str(file)), 1)
+    assert "hurt.yaml" in said or "failed to apply" in said
     assert not (tmp_path / "store.db").exists()
 
 
+# One of each sort: what expands, what is long, what is deep, what is no text.
+ELSEWHERE = ("a billion laughs", "50 MB of list", "a hundred thousand open lists", "UTF-16")
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+@pytest.mark.parametrize("verb", ["apply", "create", "replace", "delete", "diff", "validate", "label"])
+def test_every_command_that_reads_a_file_refuses_it(verb: str, case: str, tmp_path: Path) -> None:
+    content = FILES[case]()
+    file = tmp_path / "hurt.yaml"
+    file.write_bytes(content)
+    _check_refusal(_tortie(tmp_path, verb, "-f", str(file)), *CODES)
+    _check_refusal(_tortie(tmp_path, verb, "-f", "-", stdin=content), *CODES)
+    assert not (tmp_path / "store.db").exists()
+
+
+@pytest.mark.parametrize("case", ELSEWHERE)
+def test_a_configuration_made_to_hurt_is_refused(case: str, tmp_path: Path) -> None:
+    file = tmp_path / "hurt.cfg"
+    file.write_bytes(FILES[case]())
+    _check_refusal(_tortie(tmp_path, "--config", str(file), "get", "node"), *CODES)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose store has the pool `a`."""
+    directory = tmp_path_factory.mktemp("store")
+    (directory / "pool.yaml").write_bytes(POOL)
+    assert _tortie(directory, "apply", "-f", str(directory / "pool.yaml")).returncode == 0
+    return directory
+
+
+@pytest.mark.parametrize(
+    "patch", [_laughs().decode(), "[" * 100_000, '{"metadata": {"labels": {"a": "\\ud800"}}}', '{"spec": 1, "spec": 2}']
+)
+@pytest.mark.parametrize("sort", ["strategic", "merge", "json"])
+def test_a_patch_made_to_hurt_is_refused(sort: str, patch: str, store: Path) -> None:
+    database = store / "store.db"
+    before = database.read_bytes()
+    _check_refusal(_tortie(store, "patch", "ippool", "a", "-t", sort, "-p", patch), *CODES)
+    assert database.read_bytes() == before
+
+
 def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
-    result = _apply("/dev/zero", tmp_path)
-    assert result.returncode == 1
-    assert "/dev/zero: is larger than" in result.stderr
+    assert "/dev/zero: is larger than" in _check_refusal(_tortie(tmp_path, "apply", "-f", "/dev/zero"), 1)
 
 
 def test_the_bounds_let_an_ordinary_file_through(tmp_path: Path) -> None:
@@ -123,5 +170,5 @@ def test_the_bounds_let_an_ordinary_file_through(tmp_path: Path) -> None:
     ]
     file = tmp_path / "pools.yaml"
     file.write_text("\n---\n".join(map(json.dumps, items)))
-    result = _apply(str(file), tmp_path)
-    assert (result.returncode, result.stderr) == (0, "")
+    result = _tortie(tmp_path, "apply", "-f", str(file))
+    assert (result.returncode, result.stderr) == (0, b"")
