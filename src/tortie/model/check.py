@@ -27,6 +27,7 @@ _Shape = Mapping[str, Any] | None
 _NOTHING = object()  # of no JSON type, so that only a field of any type takes it
 
 type_info = functools.cache(mi.type_info)
+_PLAIN_TYPES: dict[int, tuple[mi.Type, mi.Type]] = {}
 
 
 def faults(part: object, cls: type, path: str, stored: object = None) -> Iterator[Problem]:
@@ -203,6 +204,14 @@ def _scalar_fault(value: object, info: mi.Type) -> str:
 
 def plain_type(info: mi.Type) -> mi.Type:
     """The type without its constraints and without "or None"; of several that remain, any."""
+    # Asked for every value of every document. The type is kept too, or another could get its number.
+    known = _PLAIN_TYPES.get(id(info))
+    if known is None:
+        known = _PLAIN_TYPES[id(info)] = (info, _plain_type(info))
+    return known[1]
+
+
+def _plain_type(info: mi.Type) -> mi.Type:
     if isinstance(info, mi.Metadata):
         return plain_type(info.type)
     if isinstance(info, mi.UnionType):

@@ -6,8 +6,9 @@ the same. Fields at their empty default are left out, as Calico leaves them out 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import msgspec.inspect as mi
@@ -18,6 +19,7 @@ from tortie.model.resource import API_VERSION, Metadata, Resource
 from tortie.model.schema import convert
 
 _NONSENSE = object()
+_NEVER = object()
 
 # Set by every answer of the store, never written into it.
 _NOT_STORED = {"resourceVersion", "selfLink"}
@@ -74,26 +76,43 @@ def _write(value: Any, info: mi.Type, base: object) -> Any:
     return value
 
 
+class _Field(NamedTuple):
+    """A field of a struct, and the value at which it is left out; `_NEVER` for none."""
+
+    name: str
+    encode_name: str
+    type: mi.Type
+    left_out_at: object
+
+
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[_Field, ...]:
+    info = type_info(cls)
+    assert isinstance(info, mi.StructType)
+    return tuple(_Field(each.name, each.encode_name, each.type, _left_out_at(info, each)) for each in info.fields)
+
+
+def _left_out_at(info: mi.StructType, field: mi.Field) -> object:
+    if field.required or not info.cls.__struct_config__.omit_defaults:
+        return _NEVER
+    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+    return default if not default or isinstance(default, msgspec.Struct) else _NEVER
+
+
 def _write_struct(value: Any, info: mi.StructType, base: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {}
-    for field in info.fields:
-        part = getattr(value, field.name)
-        is_left_out = _left_out(info, field, part)
+    rest = dict(base)
+    for name, encode_name, kind, default in _fields(info.cls):
+        part = getattr(value, name)
+        old = rest.pop(encode_name, None)
+        is_left_out = type(part) is type(default) and part == default
         if is_left_out and not isinstance(part, msgspec.Struct):
             continue
-        document_of_part = _write(part, field.type, base.get(field.encode_name))
-        if document_of_part or not is_left_out:  # an object that says nothing may hold what the model does not know
-            document[field.encode_name] = document_of_part
-    known = {field.encode_name for field in info.fields}
-    return document | {name: part for name, part in base.items() if name not in known}
-
-
-def _left_out(info: mi.StructType, field: mi.Field, value: object) -> bool:
-    if field.required or not info.cls.__struct_config__.omit_defaults:
-        return False
-    default = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-    is_empty = not default or isinstance(default, msgspec.Struct)
-    return is_empty and type(value) is type(default) and value == default
+        written = _write(part, kind, old)
+        # A struct that is empty to the model may hold what the model does not know.
+        if written or not is_left_out:
+            document[encode_name] = written
+    return document | rest
 
 
 def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list[Any]:
@@ -113,10 +132,8 @@ def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list
 
 
 def _write_scalar(value: Any, cls: Any, base: object) -> Any:
-    if base is None or cls.rewrites or _meaning(base, mi.CustomType(cls)) != value:
-        return cls.to_json(value)
-    is_tolerated = getattr(cls, "is_tolerated", None)
-    return cls.to_json(value) if is_tolerated is not None and is_tolerated(base) else base
+    keeps = not cls.rewrites and base is not None and _meaning(base, mi.CustomType(cls)) == value
+    return base if keeps else cls.to_json(value)
 
 
 def _meaning(part: object, info: mi.Type) -> object:

@@ -57,8 +57,9 @@ class EtcdDatastore:
                 found: builtins.list[Item] = []
                 revision = 0
                 async with aclosing(self._pages(prefix, PAGE_KEYS)) as pages:
-                    async for page, revision in pages:
+                    async for page, at in pages:
                         await _take_in(page.kvs, found)
+                        revision = at
                 # Pages over two connections may be of two stores.
                 if await self._connector.connection() is connection:
                     self._history.listed(prefix, found, connection)
