@@ -88,6 +88,11 @@ class RunningAgent:
         if self._process is not None:
             self.stop(signal.SIGKILL)
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None
+        return self._process
+
     def wait_exit(self) -> int:
         assert self._process is not None
         return self._process.wait(DEADLINE_S)

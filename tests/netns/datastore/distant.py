@@ -62,22 +62,10 @@ class Follower:
             before.append(said)
         return said, before
 
-    def processor_share(self, for_s: float) -> float:
-        """How much of one processor it takes in the next seconds, in which it must not end."""
-        used, began = self._used_s(), time.monotonic()
-        try:
-            raise AssertionError(f"the follower ended: {self.process.wait(for_s)}")
-        except subprocess.TimeoutExpired:
-            return (self._used_s() - used) / (time.monotonic() - began)
-
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
         self._thread.join()
-
-    def _used_s(self) -> float:
-        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
     def _listen(self) -> None:
         assert self.process.stdout is not None

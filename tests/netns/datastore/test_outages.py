@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.netns import processor
 from tests.netns.datastore.distant import FOLLOW, DistantEtcd, Follower
 
 NOTICED_WITHIN_S = 10.0
@@ -32,7 +33,7 @@ def test_a_wire_that_is_cut_is_noticed_and_nothing_is_lost(distant: DistantEtcd,
         distant.ctl("put", "/p/a", str(number))
     distant.ctl("put", "/q/b", "new")
     distant.ctl("del", "/p/a")
-    assert follower.processor_share(10) < MOST_OF_A_PROCESSOR
+    assert processor.share(follower.process, 10) < MOST_OF_A_PROCESSOR
 
     distant.mend()
     _, before = follower.wait("InSync")
@@ -47,7 +48,7 @@ def test_a_wire_that_is_cut_is_noticed_and_nothing_is_lost(distant: DistantEtcd,
 def test_a_store_that_is_stopped_costs_nothing(distant: DistantEtcd, follower: Follower) -> None:
     distant.stop()
     follower.wait("Disconnected")
-    assert follower.processor_share(10) < MOST_OF_A_PROCESSOR
+    assert processor.share(follower.process, 10) < MOST_OF_A_PROCESSOR
     distant.start()
     distant.ctl("put", "/r/c", "1")
     assert follower.wait("Changed")[0].what == [["/r/c", "1"]]
@@ -89,11 +90,11 @@ def test_a_file_that_is_not_there_costs_nothing(follow_file: Callable[[Path], Fo
     follower = follow_file(tmp_path / "store.db")
     said, _ = follower.wait("Disconnected")
     assert "does not exist" in said.what
-    assert follower.processor_share(10) < MOST_OF_A_PROCESSOR
+    assert processor.share(follower.process, 10) < MOST_OF_A_PROCESSOR
 
 
 def test_a_file_that_nobody_writes_costs_nothing(follow_file: Callable[[Path], Follower], tmp_path: Path) -> None:
     (tmp_path / "store.db").touch()
     follower = follow_file(tmp_path / "store.db")
     follower.wait("InSync")
-    assert follower.processor_share(10) < MOST_OF_A_PROCESSOR
+    assert processor.share(follower.process, 10) < MOST_OF_A_PROCESSOR
