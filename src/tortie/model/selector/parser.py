@@ -34,14 +34,14 @@ from tortie.model.selector.lexer import BLANKS, SelectorError, T, Token, tokens
 # The API's limit on every selector field; it also bounds the depth of the tree (see ast).
 MAX_LENGTH = 1024
 
-_COMPARISONS: dict[T, type[Comparison]] = {
+_COMPARISONS: dict[str, type[Comparison]] = {
     T.EQUAL: Equal,
     T.NOT_EQUAL: NotEqual,
     T.CONTAINS: Contains,
     T.STARTS_WITH: StartsWith,
     T.ENDS_WITH: EndsWith,
 }
-_MEMBERSHIPS: dict[T, type[Membership]] = {T.IN: In, T.NOT_IN: NotIn}
+_MEMBERSHIPS: dict[str, type[Membership]] = {T.IN: In, T.NOT_IN: NotIn}
 
 _OPERAND = "a label, has(), all(), ! or ("
 _OPERATOR = "==, !=, in, not in, contains, starts with or ends with"
@@ -144,21 +144,21 @@ class _Parser:
         values: list[str] = []
         while True:
             token = next(self._tokens)
-            if token.kind is T.SET_CLOSE:
+            if token.kind == T.SET_CLOSE:
                 return values
-            if token.kind is not T.LITERAL:
+            if token.kind != T.LITERAL:
                 raise self._unexpected(token, "a quoted value or }")
             values.append(token.value)
             separator = next(self._tokens)
-            if separator.kind is T.SET_CLOSE:
+            if separator.kind == T.SET_CLOSE:
                 return values
-            if separator.kind is not T.COMMA:
+            if separator.kind != T.COMMA:
                 raise self._unexpected(separator, "a comma or }")
 
-    def _expect(self, kind: T) -> Token:
+    def _expect(self, kind: str) -> Token:
         token = next(self._tokens)
-        if token.kind is not kind:
-            raise self._unexpected(token, kind.value)
+        if token.kind != kind:
+            raise self._unexpected(token, kind)
         return token
 
     def _unexpected(self, token: Token, expected: str) -> SelectorError:
