@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import os
 import random
-import re
 import secrets
 from collections.abc import Callable
 from typing import Any

@@ -132,8 +132,10 @@ def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list
 
 
 def _write_scalar(value: Any, cls: Any, base: object) -> Any:
-    keeps = not cls.rewrites and base is not None and _meaning(base, mi.CustomType(cls)) == value
-    return base if keeps else cls.to_json(value)
+    if base is None or cls.rewrites or _meaning(base, mi.CustomType(cls)) != value:
+        return cls.to_json(value)
+    is_tolerated = getattr(cls, "is_tolerated", None)
+    return cls.to_json(value) if is_tolerated is not None and is_tolerated(base) else base
 
 
 def _meaning(part: object, info: mi.Type) -> object:

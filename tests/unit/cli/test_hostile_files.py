@@ -95,7 +95,7 @@ def _tortie(directory: Path, *words: str, stdin: bytes = b"") -> subprocess.Comp
 
 def _check_refusal(result: subprocess.CompletedProcess[bytes], *codes: int) -> str:
     """What the process said of a file that it refused, in a sentence."""
-    said = result.stderr.decode()
+    said = (result.stdout + result.stderr).decode()  # of a configuration it is said on stdout
     assert result.returncode in codes, (result.returncode, said[-2000:])
     assert said.count("\n") == 1, said[:3000]
     assert len(said) < 2000, said[:3000]
