@@ -234,6 +234,9 @@ async def _output_of(command: Sequence[str]) -> str:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            # Nobody reads on behind the limit, and `wait` waits for the end of the pipe too.
+            while await process.stdout.read(1 << 16):
+                pass
         status = await process.wait()
     end = "... cut off here" if len(said) >= MAX_BYTES else f"[exit status {status}]"
     return f"# {shlex.join(command)}\n{said.decode(errors='replace')}\n{end}\n"
