@@ -2,8 +2,7 @@
 
 Invariants:
 * A bare word is null, a boolean or a number only where YAML 1.1, YAML 1.2 and JSON agree. Every other is text, as
-  written: `no`, `0755`, `12:30:45`, `2026-01-31`, `1_000`. What needs a number then refuses the text; for a boolean
-  the model knows YAML 1.1's words.
+  written: `no`, `0755`, `12:30:45`, `2026-01-31`, `1_000`. What needs a boolean or a number then refuses the text.
 * A field name is text, as written, and stands once in an object.
 * Work and memory are bounded by the size of the text: nesting has a limit, and so has repetition by aliases.
 """

@@ -7,7 +7,6 @@ A user's document goes through a reader of YAML first, so of a user besides:
 
 * A field's name may be in other capitals.
 * A whole number or a boolean, where a text is wanted, is that text. A fraction is not: 1.10 would become 1.1.
-* A word that YAML 1.1 calls a boolean (`yes`, `off`), where one is wanted, is one. Anywhere else it is the word.
 """
 
 from __future__ import annotations
@@ -32,14 +31,6 @@ def field_name(name: str, known: Iterable[str], taken: Iterable[str]) -> str:
     return name if meant in taken else meant
 
 
-_BOOLEANS = {
-    word: value
-    for value, words in ((True, ("yes", "on", "y")), (False, ("no", "off", "n")))
-    for lower in words
-    for word in (lower, lower.capitalize(), lower.upper())
-}
-
-
 class _Field(NamedTuple):
     type: mi.Type  # without its constraints
     absent_when_blank: bool
@@ -50,8 +41,6 @@ def _understood(value: Any, info: mi.Type, of_user: bool) -> Any:
     match info:
         case mi.StrType():
             return str(value).lower() if of_user and isinstance(value, int) else value
-        case mi.BoolType():
-            return _BOOLEANS.get(value, value) if of_user and isinstance(value, str) else value
         case mi.StructType(cls=cls) if isinstance(value, Mapping):
             return _fields_understood(value, _fields(cls), of_user)
         case mi.VarTupleType(item_type=item) if isinstance(value, list):

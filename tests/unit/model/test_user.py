@@ -236,12 +236,6 @@ class TestAsCalicoReads:
         body["metadata"]["labels"] = {"Rack": "a", "rack": "b"}
         assert from_user(body).metadata.labels == {"Rack": "a", "rack": "b"}
 
-    @pytest.mark.parametrize(("word", "value"), [("yes", True), ("On", True), ("NO", False), ("off", False)])
-    def test_words_of_old_yaml_for_booleans(self, word: str, value: bool) -> None:
-        pool = from_user(document("IPPool", natOutgoing=word))
-        assert pool.spec.nat_outgoing is value
-        assert pool.document["spec"].get("natOutgoing", False) is value
-
     def test_whole_numbers_and_booleans_for_texts(self) -> None:
         body = document("Node", orchRefs=[{"nodeName": 7, "orchestrator": True}])
         body["metadata"] |= {"name": 1, "labels": {"zone": 3, "gpu": False, "empty": None}}
