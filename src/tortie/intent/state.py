@@ -1,4 +1,7 @@
-"""Everything this node is meant to do, and the one value in which changes to it travel."""
+"""Everything this node is meant to do, and the one value in which changes to it travel.
+
+The state of policy is whole here, since a verdict may depend on all of it; routes and BGP have no such judge.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,20 @@ import msgspec
 
 from tortie.errors import Problem
 from tortie.intent.bgp import BgpIntent
+from tortie.intent.evaluate import Tables
 from tortie.intent.l3 import LocalEndpoint
+from tortie.intent.packet import Fib
+from tortie.intent.policy import (
+    Address,
+    AddressSet,
+    HostEndpointPolicy,
+    NatPool,
+    Policy,
+    PolicySettings,
+    PortSet,
+    SetId,
+    WorkloadPolicy,
+)
 from tortie.intent.settings import Settings
 from tortie.model.resource import ResourceKey
 
@@ -20,3 +36,53 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     bgp: BgpIntent | None = None
     settings: Settings | None = None
     quarantined: Mapping[ResourceKey, tuple[Problem, ...]] | None = None
+
+
+class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a verdict depends on, besides the packet and the kernel's routes."""
+
+    interface_prefixes: tuple[str, ...] = ("cali", "tap")
+    workloads: Mapping[ResourceKey, WorkloadPolicy] = {}
+    host_endpoints: Mapping[ResourceKey, HostEndpointPolicy] = {}
+    policies: Mapping[ResourceKey, Policy] = {}
+    sets: Mapping[SetId, AddressSet] = {}
+    port_sets: Mapping[SetId, PortSet] = {}
+    pools: tuple[NatPool, ...] = ()
+    hosts: frozenset[Address] = frozenset()  # of all nodes
+    settings: PolicySettings = PolicySettings()
+    exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's and are none
+    lenient_until_tracked: bool = False  # a flow may be older than this host's first tracking, or has just moved here
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.policies, self.sets, self.port_sets)
+
+    def governs(self, interface: str) -> bool:
+        """Whether only endpoints may use the interface."""
+        if interface in self.exempt_interfaces or not interface:
+            return False
+        return interface.startswith(self.interface_prefixes) or self.workload(interface) is not None
+
+    def workload(self, interface: str) -> WorkloadPolicy | None:
+        """The lowest key wins, as everywhere."""
+        found = (key for key, endpoint in self.workloads.items() if endpoint.interface == interface)
+        key = min(found, default=None)
+        return None if key is None else self.workloads[key]
+
+    def host_endpoint(self, interface: str, fib: Fib) -> HostEndpointPolicy | None:
+        """The host endpoint of an interface: by its name, else by any of its addresses, else that of all others.
+
+        Of several the lowest key. Interfaces of workloads and the loopback have none.
+        """
+        if not interface or interface == "lo" or self.governs(interface):
+            return None
+        held = fib.addresses.get(interface, frozenset())
+        endpoints = self.host_endpoints.values()
+        for found in (
+            [each.key for each in endpoints if each.interface == interface],
+            [each.key for each in endpoints if not each.interface and not held.isdisjoint(each.addresses)],
+            [each.key for each in endpoints if each.interface == "*"],
+        ):
+            if found:
+                return self.host_endpoints[min(found)]
+        return None
