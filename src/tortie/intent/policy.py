@@ -197,6 +197,9 @@ class NamedPort(NamedTuple):
     port: int
 
 
+Member = Address | Network | NamedPort  # of a set
+
+
 class PortSet(msgspec.Struct, frozen=True, kw_only=True):
     """The ports of one name and protocol at the endpoints of a selector."""
 

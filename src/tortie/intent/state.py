@@ -18,6 +18,7 @@ from tortie.intent.policy import (
     Address,
     AddressSet,
     HostEndpointPolicy,
+    Member,
     NatPool,
     Policy,
     PolicySettings,
@@ -36,6 +37,13 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     bgp: BgpIntent | None = None
     settings: Settings | None = None
     quarantined: Mapping[ResourceKey, tuple[Problem, ...]] | None = None
+
+
+class SetDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes into a set that is there, and what goes out of it."""
+
+    added: frozenset[Member] = frozenset()
+    removed: frozenset[Member] = frozenset()
 
 
 class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
