@@ -1,0 +1,247 @@
+"""Which policies apply to which endpoints of this node, in which order, and what their rules are.
+
+Only endpoints of this node come in, so only policies that apply to one of them are translated, and only the sets that
+their rules name are computed.
+
+Invariants:
+* The result depends on the objects present, never on the order in which they came.
+* What is missing closes: a profile that does not exist denies everything; a tier that does not exist comes last and
+  denies what its policies leave undecided.
+* Staged policies decide nothing: a tier that holds no others for an endpoint lets everything pass on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tortie.calc.applied import Applied, Sort, applied
+from tortie.calc.labels import LabelIndex
+from tortie.calc.rulebook import Rulebook, of_policy, of_profile
+from tortie.calc.sets import SetCalculator
+from tortie.intent.policy import Action, BothWays, Chain, Direction, Policy, Tier
+from tortie.model.kinds.profile import ProfileSpec
+from tortie.model.kinds.tier import BUILT_IN, TierSpec
+from tortie.model.resource import Quarantined, Resource, ResourceKey
+from tortie.model.selector import Selector
+from tortie.model.selector.ast import Labels
+
+
+class Endpoint(NamedTuple):
+    """What policies need to know of an endpoint of this node."""
+
+    labels: Labels
+    profiles: tuple[ResourceKey, ...]
+
+
+class Chains(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that applies to an endpoint; a workload has the normal chains only."""
+
+    normal: BothWays = BothWays()
+    forward: BothWays = BothWays()
+    untracked: BothWays = BothWays()
+    pre_dnat: Chain = Chain()
+
+
+class PolicyChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of policies and endpoints since the last flush; None: it is gone."""
+
+    policies: Mapping[ResourceKey, Policy | None] = {}
+    endpoints: Mapping[ResourceKey, Chains | None] = {}
+
+
+class PolicyCalculator:
+    """Policies, tiers, profiles and this node's endpoints in; their changes out."""
+
+    def __init__(self, sets: SetCalculator) -> None:
+        self._sets = sets
+        self._index = LabelIndex[ResourceKey]()
+        self._endpoints: dict[ResourceKey, Endpoint] = {}
+        self._policies: dict[ResourceKey, Applied] = {}
+        self._by_selector: dict[Selector, set[ResourceKey]] = {}
+        self._by_tier: dict[str, set[ResourceKey]] = {}
+        self._tiers: dict[str, TierSpec] = {}
+        self._profiles: dict[ResourceKey, ProfileSpec] = {}
+        self._dirty_endpoints: set[ResourceKey] = set()
+        self._dirty_policies: set[ResourceKey] = set()  # and profiles
+        self._chains: dict[ResourceKey, Chains] = {}  # as sent
+        self._rulebooks: dict[ResourceKey, Rulebook] = {}  # as sent
+        self._users: dict[ResourceKey, set[ResourceKey]] = {}  # endpoints by policy or profile, as sent
+
+    # --- What comes in
+
+    def put_policy(self, key: ResourceKey, value: Resource[Any] | Quarantined | None) -> None:
+        before = self._policies.get(key)
+        now = applied(value, before) if value is not None else None
+        if now == before:
+            return
+        if before is not None:
+            self._remove(before)
+        if now is not None:
+            self._add(now)
+        self._dirty_policies.add(key)
+
+    def put_tier(self, name: str, spec: TierSpec | None) -> None:
+        if spec is None:
+            self._tiers.pop(name, None)
+        else:
+            self._tiers[name] = spec
+        for key in self._by_tier.get(name, ()):
+            self._dirty_endpoints.update(self._selected(self._policies[key]))
+
+    def put_profile(self, key: ResourceKey, spec: ProfileSpec | None) -> None:
+        if spec is None:
+            self._profiles.pop(key, None)
+        else:
+            self._profiles[key] = spec
+        self._dirty_policies.add(key)
+
+    def put_endpoint(self, key: ResourceKey, endpoint: Endpoint) -> None:
+        self._endpoints[key] = endpoint
+        self._index.put(key, endpoint.labels)
+        self._dirty_endpoints.add(key)
+
+    def drop_endpoint(self, key: ResourceKey) -> None:
+        """Forgets an endpoint, if it is here."""
+        if self._endpoints.pop(key, None) is not None:
+            self._index.drop(key)
+            self._dirty_endpoints.add(key)
+
+    def _add(self, policy: Applied) -> None:
+        self._policies[policy.key] = policy
+        self._by_tier.setdefault(policy.tier, set()).add(policy.key)
+        self._by_selector.setdefault(policy.selector, set()).add(policy.key)
+        self._index.watch(policy.selector)
+        self._dirty_endpoints.update(self._selected(policy))
+
+    def _remove(self, policy: Applied) -> None:
+        self._dirty_endpoints.update(self._selected(policy))
+        del self._policies[policy.key]
+        self._by_tier[policy.tier].discard(policy.key)
+        same = self._by_selector[policy.selector]
+        same.discard(policy.key)
+        if not same:
+            del self._by_selector[policy.selector]
+            self._index.unwatch(policy.selector)
+
+    def _selected(self, policy: Applied) -> Iterator[ResourceKey]:
+        return self._index.members(policy.selector)
+
+    # --- What comes out
+
+    def flush(self) -> PolicyChanges:
+        endpoints: dict[ResourceKey, Chains | None] = {}
+        for key in sorted(self._dirty_endpoints):
+            self._flush_endpoint(key, endpoints)
+        policies: dict[ResourceKey, Policy | None] = {}
+        for key in sorted(self._dirty_policies):
+            self._flush_policy(key, policies)
+        self._dirty_endpoints.clear()
+        self._dirty_policies.clear()
+        return PolicyChanges(policies=policies, endpoints=endpoints)
+
+    def _flush_endpoint(self, key: ResourceKey, changes: dict[ResourceKey, Chains | None]) -> None:
+        endpoint, before = self._endpoints.get(key), self._chains.get(key)
+        now = None if endpoint is None else self._chains_of(key, endpoint)
+        if now == before:
+            return
+        changes[key] = now
+        for policy in _named(before) - _named(now):
+            self._users[policy].discard(key)
+            self._dirty_policies.add(policy)
+        for policy in _named(now) - _named(before):
+            self._users.setdefault(policy, set()).add(key)
+            self._dirty_policies.add(policy)
+        if now is None:
+            del self._chains[key]
+        else:
+            self._chains[key] = now
+
+    def _chains_of(self, key: ResourceKey, endpoint: Endpoint) -> Chains:
+        found = [self._policies[each] for selector in self._index.matching(key) for each in self._by_selector[selector]]
+        normal = [policy for policy in found if policy.sort in (Sort.NORMAL, Sort.FORWARD)]
+        if key.kind == "WorkloadEndpoint":
+            return Chains(normal=self._both(normal, endpoint.profiles))
+        return Chains(
+            normal=self._both(normal, endpoint.profiles),
+            forward=self._both([policy for policy in found if policy.sort is Sort.FORWARD]),
+            untracked=self._both([policy for policy in found if policy.sort is Sort.UNTRACKED], ends_open=True),
+            pre_dnat=self._chain(
+                [policy for policy in found if policy.sort is Sort.PRE_DNAT], Direction.INGRESS, ends_open=True
+            ),
+        )
+
+    def _both(
+        self, policies: list[Applied], profiles: tuple[ResourceKey, ...] = (), *, ends_open: bool = False
+    ) -> BothWays:
+        ingress, egress = (
+            self._chain(policies, direction, profiles, ends_open=ends_open)
+            for direction in (Direction.INGRESS, Direction.EGRESS)
+        )
+        return BothWays(ingress=ingress, egress=egress)
+
+    def _chain(
+        self,
+        policies: list[Applied],
+        direction: Direction,
+        profiles: tuple[ResourceKey, ...] = (),
+        *,
+        ends_open: bool = False,
+    ) -> Chain:
+        by_tier: dict[str, list[Applied]] = {}
+        for policy in policies:
+            if direction in policy.directions:
+                by_tier.setdefault(policy.tier, []).append(policy)
+        return Chain(
+            tiers=tuple(
+                self._tier(name, by_tier[name], ends_open=ends_open) for name in sorted(by_tier, key=self._tier_place)
+            ),
+            profiles=profiles,
+        )
+
+    def _tier(self, name: str, policies: list[Applied], *, ends_open: bool) -> Tier:
+        spec = self._tier_spec(name)
+        passes = ends_open or all(policy.staged for policy in policies)
+        passes = passes or (spec is not None and spec.default_action == "Pass")
+        ordered = sorted(policies, key=lambda policy: policy.place)
+        return Tier(
+            name=name,
+            policies=tuple(policy.key for policy in ordered),
+            default=Action.PASS if passes else Action.DENY,
+        )
+
+    def _tier_place(self, name: str) -> tuple[bool, float, str]:
+        spec = self._tier_spec(name)
+        return spec is None, 0.0 if spec is None else spec.order, name
+
+    def _tier_spec(self, name: str) -> TierSpec | None:
+        return self._tiers.get(name) or BUILT_IN.get(name)
+
+    def _flush_policy(self, key: ResourceKey, changes: dict[ResourceKey, Policy | None]) -> None:
+        before = self._rulebooks.get(key)
+        if self._users.get(key):
+            now = of_profile(key, self._profiles.get(key)) if key.kind == "Profile" else of_policy(self._policies[key])
+            if now == before:
+                return
+            self._sets.want(key, now.wanted)
+            if before is not None:
+                self._sets.release(key, before.wanted - now.wanted)
+            self._rulebooks[key] = now
+            changes[key] = now.policy
+        elif before is not None:
+            self._sets.release(key, before.wanted)
+            del self._users[key], self._rulebooks[key]
+            changes[key] = None
+
+
+def _named(chains: Chains | None) -> set[ResourceKey]:
+    """Every policy and profile that an endpoint names."""
+    if chains is None:
+        return set()
+    ways = (chains.normal, chains.forward, chains.untracked)
+    every = [chain for way in ways for chain in (way.ingress, way.egress)] + [chains.pre_dnat]
+    return {key for chain in every for tier in chain.tiers for key in tier.policies} | {
+        key for chain in every for key in chain.profiles
+    }
