@@ -95,7 +95,9 @@ def _closing(value: Quarantined) -> Applied | None:
     if not isinstance(spec, dict) or value.key.kind.startswith("Staged"):
         return None
     try:
-        selectors = [_readable(spec, field) for field in ("selector", "namespaceSelector", "serviceAccountSelector")]
+        selector, namespaces, accounts = (
+            _readable(spec, field) for field in ("selector", "namespaceSelector", "serviceAccountSelector")
+        )
     except SelectorError:
         return None
     types = spec.get("types")
@@ -107,7 +109,7 @@ def _closing(value: Quarantined) -> Applied | None:
         key=value.key,
         tier=tier if isinstance(tier, str) and tier else DEFAULT_TIER,
         order=float(order) if isinstance(order, int | float) and not isinstance(order, bool) else math.inf,
-        selector=applies_to(*selectors, value.key.namespace),
+        selector=applies_to(selector, namespaces, accounts, value.key.namespace),
         directions=directions,
         broken=True,
     )

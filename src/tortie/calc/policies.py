@@ -230,9 +230,11 @@ class PolicyCalculator:
                 self._sets.release(key, before.wanted - now.wanted)
             self._rulebooks[key] = now
             changes[key] = now.policy
-        elif before is not None:
+            return
+        self._users.pop(key, None)
+        if before is not None:
             self._sets.release(key, before.wanted)
-            del self._users[key], self._rulebooks[key]
+            del self._rulebooks[key]
             changes[key] = None
 
 

@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 from tortie.intent.packet import ICMP_FAMILY, TCP, WITH_PORTS
 from tortie.intent.policy import Action, End, Family, Icmp, Network, PortRange, Rule, RuleOrigin, SetId
 from tortie.model import rule as written
-from tortie.model.kinds.workloadendpoint import NAMESPACE_LABEL
+from tortie.model.names import NAMESPACE_LABEL
 from tortie.model.scalars import Port
 from tortie.model.selector import Selector, both, either, negated
 from tortie.model.selector.ast import (

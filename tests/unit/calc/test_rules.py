@@ -8,7 +8,7 @@ import pytest
 
 from tortie.calc.rules import SERVICE_ACCOUNT_LABEL, NamedPorts, Translated, applies_to, set_id, translate, with_prefix
 from tortie.intent.policy import Direction, Icmp, PortRange, RuleOrigin
-from tortie.model.kinds.workloadendpoint import NAMESPACE_LABEL
+from tortie.model.names import NAMESPACE_LABEL
 from tortie.model.resource import ResourceKey
 from tortie.model.rule import Rule
 from tortie.model.schema import convert

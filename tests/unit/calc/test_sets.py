@@ -84,7 +84,7 @@ class Receiver:
             self.sets[key] = (self.sets[key] - delta.removed) | delta.added
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None)
 @given(STEPS)
 def test_any_steps(steps: list[tuple[str, int, Any]]) -> None:
     calculator, receiver = SetCalculator(), Receiver()
