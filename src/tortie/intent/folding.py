@@ -14,9 +14,9 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
-from itertools import product
+from itertools import chain, product
 from typing import NamedTuple
 
 import msgspec
@@ -30,8 +30,10 @@ MIN_RULES = 6
 MAX_KEYS_OF_RULE = 64
 # Sets of intervals over several fields grow slow beyond this, to read and to change.
 MAX_ENTRIES = 1000
-# A comparison takes half a microsecond.
-MAX_COMPARISONS = 40_000
+# A comparison takes a third of a microsecond.
+MAX_COMPARISONS = 50_000
+# Rules for as many ports at most are found by each of them.
+MAX_PORTS_APIECE = 32
 
 
 class Field(StrEnum):
@@ -88,18 +90,30 @@ class _Shape(NamedTuple):
     fields: tuple[Field, ...]
 
 
-Interval = tuple[int, int]
-
-
 class _Box(NamedTuple):
-    """The packets that a rule can match at most, as intervals: two rules whose boxes are apart share no packet."""
+    """The packets that a rule can match at most, as one interval for each part of a key and for the family.
 
-    family: int | None
-    protocols: tuple[Interval, ...]
-    sources: tuple[Interval, ...]
-    destinations: tuple[Interval, ...]
-    source_ports: tuple[Interval, ...]
-    destination_ports: tuple[Interval, ...]
+    Two rules whose boxes are apart share no packet.
+    """
+
+    low: tuple[int, ...]
+    high: tuple[int, ...]
+    exact: bool  # every part is a single value, or everything
+
+    def is_apart_from(self, other: _Box) -> bool:
+        # In this order the ports, which differ most, come first.
+        a, b, c, d, e, f = self.low
+        g, h, i, j, k, m = other.high
+        if a > g or b > h or c > i or d > j or e > k or f > m:
+            return True
+        a, b, c, d, e, f = other.low
+        g, h, i, j, k, m = self.high
+        return a > g or b > h or c > i or d > j or e > k or f > m
+
+    @property
+    def ports(self) -> range | None:
+        """The destination ports, if they are few."""
+        return range(self.low[0], self.high[0] + 1) if self.high[0] - self.low[0] < MAX_PORTS_APIECE else None
 
 
 class _Group:
@@ -109,33 +123,39 @@ class _Group:
         self.place = place
         self.shape = shape
         self.rules: list[Rule] = []
-        self.boxes: list[_Box] = []
         self.keys: dict[tuple[Part, ...], Rule] = {}
+
+
+class _Placed(NamedTuple):
+    """A rule by where it stands and what it can match."""
+
+    group: _Group
+    box: _Box
 
 
 class _Folder:
     def __init__(self) -> None:
         self._groups: list[_Group] = []
         self._open: dict[_Shape, _Group] = {}  # the last group of each shape
-        self._by_port: dict[int, list[tuple[_Group, _Box]]] = {}  # rules for one destination port
-        self._wide: list[tuple[_Group, _Box]] = []  # all others
+        self._all: list[_Placed] = []
+        self._by_port: dict[int, list[_Placed]] = {}  # those for few destination ports
+        self._wide: list[_Placed] = []  # all others
         self._comparisons = 0
 
     def add(self, rule: Rule) -> None:
         shape, keys = _shape(rule), _keys(rule)
-        box = _box(rule)
+        boxes = _boxes(rule)
         group = self._open.get(shape) if shape is not None and keys else None
-        if group is None or not self._may_join(group, box, keys):
+        if group is None or not self._may_join(group, boxes, keys):
             group = _Group(len(self._groups), shape if keys else None)
             self._groups.append(group)
             if shape is not None and keys:
                 self._open[shape] = group
         group.rules.append(rule)
-        group.boxes.append(box)
         for key in keys:
             group.keys.setdefault(key, rule)
-        port = _single_port(box)
-        (self._wide if port is None else self._by_port.setdefault(port, [])).append((group, box))
+        for box in boxes:
+            self._note(_Placed(group, box))
 
     def steps(self) -> Iterator[Step]:
         for group in self._groups:
@@ -145,30 +165,36 @@ class _Folder:
             entries = tuple(Entry(key, rule) for key, rule in group.keys.items())
             yield Lookup(fields=group.shape.fields, common=group.shape.common, entries=entries)
 
-    def _may_join(self, group: _Group, box: _Box, keys: tuple[tuple[Part, ...], ...]) -> bool:
+    def _may_join(self, group: _Group, boxes: tuple[_Box, ...], keys: tuple[tuple[Part, ...], ...]) -> bool:
         """Whether a rule may stand with the group: no packet of it is one of the rules that it would overtake, nor of
         another entry, unless their keys are equal.
         """
-        if len(group.keys) + len(keys) > MAX_ENTRIES:
-            return False
-        port = _single_port(box)
-        candidates = [*self._wide]
-        if port is not None:
-            candidates += self._by_port.get(port, ())
-        else:
-            candidates += [each for some in self._by_port.values() for each in some]
-        are_exact = all(_is_single(part) for key in keys for part in key)
-        for other, their_box in candidates:
+        return len(group.keys) + len(keys) <= MAX_ENTRIES and all(self._is_free(box, group) for box in boxes)
+
+    def _is_free(self, box: _Box, group: _Group) -> bool:
+        for other, their_box in self._near(box):
             if other.place < group.place:
                 continue
             self._comparisons += 1
             if self._comparisons > MAX_COMPARISONS:
                 return False
-            if _are_apart(box, their_box):
-                continue
-            if other is not group or not are_exact or not _is_exact(their_box):
+            if not box.is_apart_from(their_box) and not (other is group and box.exact and their_box.exact):
                 return False
         return True
+
+    def _note(self, placed: _Placed) -> None:
+        self._all.append(placed)
+        if (ports := placed.box.ports) is None:
+            self._wide.append(placed)
+        else:
+            for port in ports:
+                self._by_port.setdefault(port, []).append(placed)
+
+    def _near(self, box: _Box) -> Iterable[_Placed]:
+        """Every rule so far that might share a packet with the box."""
+        if (ports := box.ports) is None:
+            return self._all
+        return chain(self._wide, *(self._by_port.get(port, ()) for port in ports))
 
 
 def _shape(rule: Rule) -> _Shape | None:
@@ -215,29 +241,44 @@ def _keys(rule: Rule) -> tuple[tuple[Part, ...], ...]:
     return tuple(product(*parts)) if parts and count <= MAX_KEYS_OF_RULE else ()
 
 
-def _box(rule: Rule) -> _Box:
-    return _Box(
-        rule.family,
-        () if rule.protocol is None else ((rule.protocol, rule.protocol),),
-        _addresses(rule.source.nets),
-        _addresses(rule.destination.nets),
-        _numbers(rule.source),
-        _numbers(rule.destination),
+def _boxes(rule: Rule) -> tuple[_Box, ...]:
+    """One for each key of the rule, or one around all that it can match."""
+    parts = dict(_parts(rule))
+    fields = [field for field, found in parts.items() if found]
+    keys = _keys(rule)
+    if not keys:
+        return (_box(parts, rule.family),)
+    return tuple(_box({field: (part,) for field, part in zip(fields, key, strict=True)}, rule.family) for key in keys)
+
+
+def _box(parts: Mapping[Field, tuple[Part, ...]], family: int | None) -> _Box:
+    """`parts` lacks what may be anything."""
+    low, high = zip(
+        _hull(parts.get(Field.DESTINATION_PORT, ()), 65535),
+        _hull(parts.get(Field.SOURCE_PORT, ()), 65535),
+        _hull(parts.get(Field.SOURCE, ()), 2**128),
+        _hull(parts.get(Field.DESTINATION, ()), 2**128),
+        _hull(parts.get(Field.PROTOCOL, ()), 255),
+        (family or 4, family or 6),
+        strict=True,
     )
+    return _Box(low, high, all(len(found) <= 1 and all(map(_is_single, found)) for found in parts.values()))
 
 
-def _addresses(nets: tuple[Network, ...]) -> tuple[Interval, ...]:
-    return tuple((int(net.network_address), int(net.broadcast_address)) for net in nets)
+def _hull(parts: tuple[Part, ...], most: int) -> tuple[int, int]:
+    """The interval from the lowest to the highest value of any of the parts; no part is everything."""
+    if not parts:
+        return 0, most
+    bounds = [_bounds(part) for part in parts]
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
 
 
-def _are_apart(one: _Box, other: _Box) -> bool:
-    if one.family is not None and other.family is not None and one.family != other.family:
-        return True
-    # An empty part is everything. Addresses of different families are apart already, since nets give a rule its own.
-    return any(
-        mine and theirs and not any(a <= d and c <= b for a, b in mine for c, d in theirs)
-        for mine, theirs in zip(one[1:], other[1:], strict=True)
-    )
+def _bounds(part: Part) -> tuple[int, int]:
+    if isinstance(part, int):
+        return part, part
+    if isinstance(part, PortRange):
+        return part
+    return int(part.network_address), int(part.broadcast_address)
 
 
 def _is_single(part: Part) -> bool:
@@ -246,14 +287,3 @@ def _is_single(part: Part) -> bool:
     if isinstance(part, PortRange):
         return part.first == part.last
     return part.prefixlen == part.max_prefixlen
-
-
-def _is_exact(box: _Box) -> bool:
-    return all(first == last for part in box[1:] for first, last in part)
-
-
-def _single_port(box: _Box) -> int | None:
-    if len(box.destination_ports) != 1:
-        return None
-    first, last = box.destination_ports[0]
-    return first if first == last else None

@@ -90,10 +90,10 @@ TOO_MANY = ",".join(str(10 * n) for n in range(MAX_KEYS_OF_RULE + 1))
         # Actions may differ, since no packet is in two entries.
         ([f"{'Allow' if n % 2 else 'Deny'} tcp destination={n}" for n in EIGHT], ["hash of 8"]),
         # Of equal keys the first stays.
-        (TCP_PORTS + ["Deny tcp destination=3"], ["hash of 8"]),
+        ([*TCP_PORTS, "Deny tcp destination=3"], ["hash of 8"]),
         # A log is met where it stands, and nothing overtakes it that it would have seen.
-        (TCP_PORTS + ["Log", "Allow tcp destination=99"], ["hash of 8", "rule", "rule"]),
-        (TCP_PORTS + ["Log udp", "Allow tcp destination=99"], ["hash of 9", "rule"]),
+        ([*TCP_PORTS, "Log", "Allow tcp destination=99"], ["hash of 8", "rule", "rule"]),
+        ([*TCP_PORTS, "Log udp", "Allow tcp destination=99"], ["hash of 9", "rule"]),
         # Overlapping prefixes cannot stand together.
         ([f"Allow source=10.{n}.0.0/16" for n in EIGHT] + ["Deny source=10.3.4.0/24"], ["interval of 8", "rule"]),
         # What all of them demand besides is common.
