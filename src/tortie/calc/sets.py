@@ -141,14 +141,12 @@ class SetCalculator:
     # --- Members
 
     def _whole(self, wanted: Wanted) -> AddressSet | PortSet:
-        members = frozenset(self._members(wanted))
-        if isinstance(wanted, NamedPorts):
-            return PortSet(id=_id(wanted), members=frozenset(each for each in members if isinstance(each, NamedPort)))
-        return AddressSet(
-            id=_id(wanted),
-            addresses=frozenset(each for each in members if isinstance(each, Address)),
-            networks=frozenset(each for each in members if isinstance(each, Network)),
+        """A value of its own: whoever gets it may change it."""
+        whole: AddressSet | PortSet = (
+            PortSet(id=wanted.id) if isinstance(wanted, NamedPorts) else AddressSet(id=_id(wanted))
         )
+        whole.change(self._members(wanted), ())
+        return whole
 
     def _members(self, wanted: Wanted) -> Iterator[Member]:
         for key in self._index.members(_selector(wanted)):

@@ -16,6 +16,7 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Literal, NamedTuple
@@ -177,18 +178,6 @@ class HostEndpointPolicy(msgspec.Struct, frozen=True, kw_only=True):
     pre_dnat: Chain = Chain()  # what arrives, before its destination is translated
 
 
-class AddressSet(msgspec.Struct, frozen=True, kw_only=True):
-    """Addresses by selector: of endpoints, and the prefixes of network sets. Both families in one set."""
-
-    id: SetId
-    addresses: frozenset[Address] = frozenset()
-    networks: frozenset[Network] = frozenset()
-
-    def __contains__(self, address: Address) -> bool:
-        """O(networks)."""
-        return address in self.addresses or any(address in network for network in self.networks)
-
-
 class NamedPort(NamedTuple):
     """A port that an endpoint gave a name to."""
 
@@ -200,11 +189,37 @@ class NamedPort(NamedTuple):
 Member = Address | Network | NamedPort  # of a set
 
 
-class PortSet(msgspec.Struct, frozen=True, kw_only=True):
+class AddressSet(msgspec.Struct, kw_only=True):
+    """Addresses by selector: of endpoints, and the prefixes of network sets. Both families in one set."""
+
+    id: SetId
+    addresses: set[Address] = set()
+    networks: set[Network] = set()
+
+    def __contains__(self, address: Address) -> bool:
+        """O(networks)."""
+        return address in self.addresses or any(address in network for network in self.networks)
+
+    def change(self, added: Iterable[Member], removed: Iterable[Member]) -> None:
+        for member in removed:
+            self.addresses.discard(member)
+            self.networks.discard(member)
+        for member in added:
+            if isinstance(member, Address):
+                self.addresses.add(member)
+            elif isinstance(member, Network):
+                self.networks.add(member)
+
+
+class PortSet(msgspec.Struct, kw_only=True):
     """The ports of one name and protocol at the endpoints of a selector."""
 
     id: SetId
-    members: frozenset[NamedPort] = frozenset()
+    members: set[NamedPort] = set()
+
+    def change(self, added: Iterable[Member], removed: Iterable[Member]) -> None:
+        self.members.difference_update(each for each in removed if isinstance(each, NamedPort))
+        self.members.update(each for each in added if isinstance(each, NamedPort))
 
 
 class FailsafePort(NamedTuple):

@@ -6,6 +6,7 @@ The state of policy is whole here, since a verdict may depend on all of it; rout
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import msgspec
 
@@ -29,6 +30,8 @@ from tortie.intent.policy import (
 from tortie.intent.settings import Settings
 from tortie.model.resource import ResourceKey
 
+Value = TypeVar("Value")
+
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What changed since the last flush; at most one entry per key, None where nothing changed or all is gone."""
@@ -46,20 +49,63 @@ class SetDelta(msgspec.Struct, frozen=True, kw_only=True):
     removed: frozenset[Member] = frozenset()
 
 
-class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
+class PolicyChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed of policy since the last flush; None: it is gone. A new set is whole, also in an old one's place.
+
+    In whatever order these are put into the kernel: what is named must be there before who names it.
+    """
+
+    new_sets: tuple[AddressSet | PortSet, ...] = ()
+    changed_sets: Mapping[SetId, SetDelta] = {}
+    gone_sets: frozenset[SetId] = frozenset()
+    policies: Mapping[ResourceKey, Policy | None] = {}
+    workloads: Mapping[ResourceKey, WorkloadPolicy | None] = {}
+    host_endpoints: Mapping[ResourceKey, HostEndpointPolicy | None] = {}
+    pools: tuple[NatPool, ...] | None = None  # here None: as before
+    hosts: frozenset[Address] | None = None
+    settings: PolicySettings | None = None
+
+    def __bool__(self) -> bool:
+        return self != _NO_CHANGES
+
+
+_NO_CHANGES = PolicyChanges()
+
+
+class PolicyState(msgspec.Struct, kw_only=True):
     """All that a verdict depends on, besides the packet and the kernel's routes."""
 
     interface_prefixes: tuple[str, ...] = ("cali", "tap")
-    workloads: Mapping[ResourceKey, WorkloadPolicy] = {}
-    host_endpoints: Mapping[ResourceKey, HostEndpointPolicy] = {}
-    policies: Mapping[ResourceKey, Policy] = {}
-    sets: Mapping[SetId, AddressSet] = {}
-    port_sets: Mapping[SetId, PortSet] = {}
+    workloads: dict[ResourceKey, WorkloadPolicy] = {}
+    host_endpoints: dict[ResourceKey, HostEndpointPolicy] = {}
+    policies: dict[ResourceKey, Policy] = {}
+    sets: dict[SetId, AddressSet] = {}
+    port_sets: dict[SetId, PortSet] = {}
     pools: tuple[NatPool, ...] = ()
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
     exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's and are none
     lenient_until_tracked: bool = False  # a flow may be older than this host's first tracking, or has just moved here
+
+    def take(self, changes: PolicyChanges) -> None:
+        """Costs as much as there is in the changes."""
+        for each in changes.gone_sets:
+            self.sets.pop(each, None)
+            self.port_sets.pop(each, None)
+        for new in changes.new_sets:
+            if isinstance(new, AddressSet):
+                self.sets[new.id] = new
+            else:
+                self.port_sets[new.id] = new
+        for key, delta in changes.changed_sets.items():
+            changed = self.sets.get(key) or self.port_sets[key]
+            changed.change(delta.added, delta.removed)
+        _take(changes.policies, self.policies)
+        _take(changes.workloads, self.workloads)
+        _take(changes.host_endpoints, self.host_endpoints)
+        self.pools = self.pools if changes.pools is None else changes.pools
+        self.hosts = self.hosts if changes.hosts is None else changes.hosts
+        self.settings = changes.settings or self.settings
 
     @property
     def tables(self) -> Tables:
@@ -94,3 +140,11 @@ class PolicyState(msgspec.Struct, frozen=True, kw_only=True):
             if found:
                 return self.host_endpoints[min(found)]
         return None
+
+
+def _take(changes: Mapping[ResourceKey, Value | None], known: dict[ResourceKey, Value]) -> None:
+    for key, value in changes.items():
+        if value is None:
+            known.pop(key, None)
+        else:
+            known[key] = value

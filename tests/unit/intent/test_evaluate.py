@@ -14,10 +14,10 @@ ORIGIN = RuleOrigin("default", key("p"), Direction.INGRESS, 0)
 
 WEB = AddressSet(
     id="web",
-    addresses=frozenset[Address]({ip_address("10.65.0.1"), ip_address("fd00:65::1")}),
-    networks=frozenset[Network]({ip_network("10.9.0.0/16"), ip_network("10.9.8.0/24")}),
+    addresses=set[Address]({ip_address("10.65.0.1"), ip_address("fd00:65::1")}),
+    networks=set[Network]({ip_network("10.9.0.0/16"), ip_network("10.9.8.0/24")}),
 )
-HTTP = PortSet(id="http", members=frozenset({NamedPort(6, ip_address("10.65.0.2"), 8080)}))
+HTTP = PortSet(id="http", members={NamedPort(6, ip_address("10.65.0.2"), 8080)})
 TABLES = Tables({}, {"web": WEB, "none": AddressSet(id="none")}, {"http": HTTP})
 
 TCP = "- 10.65.0.1:1000 > 10.65.0.2:80 tcp"

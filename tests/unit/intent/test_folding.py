@@ -17,7 +17,7 @@ from tortie.intent.policy import Action, AddressSet, Network, PortRange, Rule
 
 TABLES = Tables(
     {},
-    {"web": AddressSet(id="web", addresses=frozenset({ip_address("10.0.0.1")}))},
+    {"web": AddressSet(id="web", addresses={ip_address("10.0.0.1")})},
     {},
 )
 

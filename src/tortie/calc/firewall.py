@@ -1,0 +1,240 @@
+"""All of policy for one node: objects of the cluster in, changes of what this node must let pass out.
+
+    profiles ─┐                      ┌─▶ sets of members
+    endpoints ┼─▶ peers (labels) ────┤
+    sets ─────┘                      └─▶ policies: chains of this node's endpoints, rules, wanted sets
+
+Invariants:
+* The result depends on the objects present, never on the way to them.
+* A workload that must not be routed has no policy: nothing passes its interface.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from typing import Any, Final
+
+from tortie.calc.peers import KINDS as PEERS
+from tortie.calc.peers import PeerCalculator
+from tortie.calc.policies import Chains, PolicyCalculator
+from tortie.calc.sets import SetCalculator
+from tortie.intent.l3 import LocalEndpoint
+from tortie.intent.policy import (
+    Address,
+    FailsafePort,
+    FloatingAddress,
+    HostEndpointPolicy,
+    NatPool,
+    PolicySettings,
+    WorkloadPolicy,
+)
+from tortie.intent.state import PolicyChanges
+from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec
+from tortie.model.kinds.hostendpoint import HostEndpointSpec
+from tortie.model.kinds.workloadendpoint import WorkloadEndpointSpec
+from tortie.model.resource import Quarantined, Resource, ResourceKey
+from tortie.model.scalars import Protocol
+
+POLICIES: Final = frozenset(
+    {"NetworkPolicy", "GlobalNetworkPolicy", "StagedNetworkPolicy", "StagedGlobalNetworkPolicy"}
+)
+KINDS: Final = PEERS | POLICIES | {"Tier", "Profile", "IPPool", "Node"}
+
+
+class Firewall:
+    """The calculation of one node's policy."""
+
+    def __init__(self, node: str) -> None:
+        self._sets = SetCalculator()
+        self._policies = PolicyCalculator(self._sets)
+        self._peers = PeerCalculator(node, self._sets, self._policies)
+        self._endpoints: dict[ResourceKey, Resource[Any]] = {}  # of this node
+        self._local: dict[ResourceKey, LocalEndpoint] = {}
+        self._chains: dict[ResourceKey, Chains] = {}
+        self._pools: dict[ResourceKey, NatPool] = {}
+        self._hosts: dict[ResourceKey, tuple[Address, ...]] = {}
+        self._node = node
+        self._spoofing = False
+        self._floating = False
+        self._dirty: set[ResourceKey] = set()
+        self._sent: dict[ResourceKey, WorkloadPolicy | HostEndpointPolicy] = {}
+        self._sent_pools: tuple[NatPool, ...] = ()
+        self._sent_hosts: frozenset[Address] = frozenset()
+        self._settings: PolicySettings | None = None
+        self._sent_settings: PolicySettings | None = None
+
+    def update(self, key: ResourceKey, value: Resource[Any] | Quarantined | None) -> None:
+        """Takes one object as it is now; None: it is gone. Kinds that policy does not depend on are passed over."""
+        if key.kind in POLICIES:
+            self._policies.put_policy(key, value)
+            return
+        resource = value if isinstance(value, Resource) else None
+        if key.kind in PEERS:
+            self._peers.update(key, resource)
+            self._update_endpoint(key, resource)
+        elif key.kind == "Tier":
+            self._policies.put_tier(key.name, None if resource is None else resource.spec)
+        elif key.kind == "Profile":
+            self._peers.update_profile(key, resource)
+            self._policies.put_profile(key, None if resource is None else resource.spec)
+        elif key.kind == "IPPool":
+            _put(
+                self._pools, key, None if resource is None else NatPool(resource.spec.cidr, resource.spec.nat_outgoing)
+            )
+        elif key.kind == "Node":
+            _put(self._hosts, key, None if resource is None else _addresses_of(resource))
+
+    def update_local(self, key: ResourceKey, endpoint: LocalEndpoint | None) -> None:
+        """Takes a workload endpoint of this node as it is to be routed."""
+        _put(self._local, key, endpoint)
+        self._dirty.add(key)
+
+    def configure(self, merged: FelixConfigurationSpec) -> None:
+        """Takes the settings that are in force on this node."""
+        spoofing = merged.workload_source_spoofing.lower() == "any"
+        floating = merged.floating_ips.lower() == "enabled"
+        if (spoofing, floating) != (self._spoofing, self._floating):
+            self._spoofing, self._floating = spoofing, floating
+            self._dirty.update(self._endpoints)
+        self._settings = settings_of(merged)
+
+    def flush(self) -> PolicyChanges:
+        """What changed since the last flush."""
+        policies = self._policies.flush()  # first: it decides which sets are wanted
+        sets = self._sets.flush()
+        for key, chains in policies.endpoints.items():
+            _put(self._chains, key, chains)
+            self._dirty.add(key)
+        workloads: dict[ResourceKey, WorkloadPolicy | None] = {}
+        host_endpoints: dict[ResourceKey, HostEndpointPolicy | None] = {}
+        for key in sorted(self._dirty):
+            now = self._policy_of(key)
+            if now == self._sent.get(key):
+                continue
+            _put(self._sent, key, now)
+            if key.kind == "WorkloadEndpoint":
+                assert not isinstance(now, HostEndpointPolicy)
+                workloads[key] = now
+            else:
+                assert not isinstance(now, WorkloadPolicy)
+                host_endpoints[key] = now
+        self._dirty.clear()
+        return PolicyChanges(
+            new_sets=sets.new,
+            changed_sets=sets.changed,
+            gone_sets=sets.gone,
+            policies=policies.policies,
+            workloads=workloads,
+            host_endpoints=host_endpoints,
+            pools=self._news_of_pools(),
+            hosts=self._news_of_hosts(),
+            settings=self._news_of_settings(),
+        )
+
+    def _update_endpoint(self, key: ResourceKey, resource: Resource[Any] | None) -> None:
+        is_ours = resource is not None and getattr(resource.spec, "node", "") == self._node
+        _put(self._endpoints, key, resource if is_ours else None)
+        self._dirty.add(key)
+
+    def _policy_of(self, key: ResourceKey) -> WorkloadPolicy | HostEndpointPolicy | None:
+        resource, chains = self._endpoints.get(key), self._chains.get(key)
+        if resource is None or chains is None:
+            return None
+        match resource.spec:
+            case HostEndpointSpec() as spec:
+                return HostEndpointPolicy(
+                    key=key,
+                    interface=spec.interface_name,
+                    addresses=spec.expected_ips,
+                    normal=chains.normal,
+                    forward=chains.forward,
+                    untracked=chains.untracked,
+                    pre_dnat=chains.pre_dnat,
+                )
+            case WorkloadEndpointSpec() as spec:
+                return self._workload_policy(key, spec, chains)
+        return None
+
+    def _workload_policy(self, key: ResourceKey, spec: WorkloadEndpointSpec, chains: Chains) -> WorkloadPolicy | None:
+        local = self._local.get(key)
+        if local is None or local.refused:
+            return None
+        floating = (nat for nat in spec.ip_nats if self._floating or nat.source == "openstack")
+        return WorkloadPolicy(
+            key=key,
+            interface=local.interface,
+            mac=local.mac,
+            addresses=local.addresses,
+            allowed_sources=spec.allow_spoofed_source_prefixes if self._spoofing else (),
+            floating=tuple(FloatingAddress(nat.external_ip, nat.internal_ip) for nat in floating),
+            policy=chains.normal,
+        )
+
+    def _news_of_pools(self) -> tuple[NatPool, ...] | None:
+        pools = tuple(pool for _, pool in sorted(self._pools.items()))
+        if pools == self._sent_pools:
+            return None
+        self._sent_pools = pools
+        return pools
+
+    def _news_of_hosts(self) -> frozenset[Address] | None:
+        hosts = frozenset(address for held in self._hosts.values() for address in held)
+        if hosts == self._sent_hosts:
+            return None
+        self._sent_hosts = hosts
+        return hosts
+
+    def _news_of_settings(self) -> PolicySettings | None:
+        if self._settings == self._sent_settings:
+            return None
+        self._sent_settings = self._settings
+        return self._settings
+
+
+def _put(known: dict[ResourceKey, Any], key: ResourceKey, value: object) -> None:
+    if value is None:
+        known.pop(key, None)
+    else:
+        known[key] = value
+
+
+def _addresses_of(node: Resource[Any]) -> tuple[Address, ...]:
+    bgp = node.spec.bgp
+    own = [] if bgp is None else [bgp.ipv4_address, bgp.ipv6_address]
+    return tuple(interface.ip for interface in own if interface is not None)
+
+
+# Felix's own (felix/config/config_params.go).
+_INBOUND = {("UDP", 68), *(("TCP", port) for port in (22, 179, 2379, 2380, 5473, 6443, 6666, 6667))}
+_OUTBOUND = {("UDP", 53), ("UDP", 67), *(("TCP", port) for port in (179, 2379, 2380, 5473, 6443, 6666, 6667))}
+
+
+def settings_of(merged: FelixConfigurationSpec) -> PolicySettings:
+    """What the settings in force say of the firewall."""
+    to_host = merged.default_endpoint_to_host_action.capitalize() or "Drop"
+    deny = merged.nftables_filter_deny_action or merged.iptables_filter_deny_action or "Drop"
+    return PolicySettings(
+        endpoint_to_host="Accept" if to_host == "Accept" else "Return" if to_host == "Return" else "Drop",
+        deny="Reject" if deny.capitalize() == "Reject" else "Drop",
+        failsafe_inbound=_failsafe(merged.failsafe_inbound_host_ports, _INBOUND),
+        failsafe_outbound=_failsafe(merged.failsafe_outbound_host_ports, _OUTBOUND),
+        ipip_from_workloads=bool(merged.allow_ipip_packets_from_workloads),
+        vxlan_from_workloads=bool(merged.allow_vxlan_packets_from_workloads),
+        vxlan_port=merged.vxlan_port or 4789,
+        nat_address=merged.nat_outgoing_address,
+        nat_excludes_hosts=merged.nat_outgoing_exclusions.lower() == "ippoolsandhostips",
+    )
+
+
+def _failsafe(ports: Any, default: set[tuple[str, int]]) -> tuple[FailsafePort, ...]:
+    """An empty list means none; an absent one means Felix's own."""
+    if ports is None:
+        return tuple(sorted(FailsafePort(Protocol.NAMES[name], port) for name, port in default))
+    return tuple(
+        FailsafePort(
+            Protocol.NAMES.get(port.protocol.upper() or "TCP", Protocol.NAMES["TCP"]),
+            port.port,
+            ip_network(port.net) if port.net else None,
+        )
+        for port in ports
+    )
