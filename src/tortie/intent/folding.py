@@ -22,6 +22,7 @@ from typing import NamedTuple
 import msgspec
 
 from tortie.intent.policy import WHOLE_OBJECT, Action, Direction, End, Network, PortRange, Rule, RuleOrigin
+from tortie.intent.ranges import merged_networks, merged_ports
 from tortie.model.resource import ResourceKey
 
 # One lookup costs as much as some six rules that miss.
@@ -216,10 +217,11 @@ def _shape(rule: Rule) -> _Shape | None:
 
 
 def _parts(rule: Rule) -> list[tuple[Field, tuple[Part, ...]]]:
+    """What may stand in a key; no packet is in two of a field's parts."""
     return [
         (Field.PROTOCOL, () if rule.protocol is None else (rule.protocol,)),
-        (Field.SOURCE, rule.source.nets),
-        (Field.DESTINATION, rule.destination.nets),
+        (Field.SOURCE, merged_networks(rule.source.nets)),
+        (Field.DESTINATION, merged_networks(rule.destination.nets)),
         (Field.SOURCE_PORT, _numbers(rule.source)),
         (Field.DESTINATION_PORT, _numbers(rule.destination)),
     ]
@@ -227,7 +229,7 @@ def _parts(rule: Rule) -> list[tuple[Field, tuple[Part, ...]]]:
 
 def _numbers(end: End) -> tuple[PortRange, ...]:
     """Ports as parts of a key: not those beside names, which are one list with them."""
-    return () if end.port_sets else end.ports
+    return () if end.port_sets else merged_ports(end.ports)
 
 
 def _keys(rule: Rule) -> tuple[tuple[Part, ...], ...]:

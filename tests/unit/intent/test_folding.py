@@ -94,6 +94,11 @@ TOO_MANY = ",".join(str(10 * n) for n in range(MAX_KEYS_OF_RULE + 1))
         # A log is met where it stands, and nothing overtakes it that it would have seen.
         ([*TCP_PORTS, "Log", "Allow tcp destination=99"], ["hash of 8", "rule", "rule"]),
         ([*TCP_PORTS, "Log udp", "Allow tcp destination=99"], ["hash of 9", "rule"]),
+        # What overlaps within a rule is one part of its key.
+        (
+            [f"Allow tcp destination={100 * n}:{100 * n + 9},{100 * n + 5}:{100 * n + 20}" for n in EIGHT],
+            ["interval of 8"],
+        ),
         # Overlapping prefixes cannot stand together.
         ([f"Allow source=10.{n}.0.0/16" for n in EIGHT] + ["Deny source=10.3.4.0/24"], ["interval of 8", "rule"]),
         # What all of them demand besides is common.

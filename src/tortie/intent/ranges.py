@@ -1,0 +1,26 @@
+"""Prefixes and ports without overlaps: the same packets, each in one of them only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from tortie.intent.policy import Network, PortRange
+
+
+def merged_networks(networks: Iterable[Network]) -> tuple[Network, ...]:
+    found = list(networks)
+    return (
+        *collapse_addresses(net for net in found if isinstance(net, IPv4Network)),
+        *collapse_addresses(net for net in found if isinstance(net, IPv6Network)),
+    )
+
+
+def merged_ports(ranges: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    merged: list[PortRange] = []
+    for first, last in sorted(ranges):
+        if merged and first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, last))
+        else:
+            merged.append(PortRange(first, last))
+    return tuple(merged)
