@@ -1,0 +1,33 @@
+"""Policy by nftables, in a table of our own.
+
+`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `cover` keeps
+prefixes apart; `table` is the kernel's side; `sink` joins them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tortie.dataplane.nftables.rows import Kind
+from tortie.dataplane.nftables.sink import NftablesBackend
+from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
+from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, open_table
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.reconcile import Table
+
+__all__ = ["NftablesBackend", "make"]
+
+_DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values()})
+
+
+def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
+    """The backend for the network namespace of the socket, which keeps the table as long as it is open."""
+    open_table(sock)
+    sets, chains = SetTable(sock), ChainTable(sock)
+    tables: dict[Kind, Table[Any, Any]] = {
+        Kind.SET: sets,
+        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: name not in _DISPATCH),
+        Kind.CHAIN: chains,
+        Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
+    }
+    return NftablesBackend(tables, chains, prefixes)

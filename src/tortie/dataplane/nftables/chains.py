@@ -1,0 +1,255 @@
+"""Chains of policies and of endpoints.
+
+A policy is a chain for each direction and family, called by every endpoint that it applies to. What an endpoint goes
+through is a chain too, named by its contents: endpoints with the same policies share it. Everything ends in a verdict:
+
+    Allow  accept, which ends this base chain; the other end of the packet's way has a base chain of its own
+    Deny   a chain that counts, tells and drops
+    Pass   on to the chain of what comes after the tier: so a policy that passes exists once for each such rest
+
+No mark is needed to remember what was decided, and none is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+import msgspec
+
+from tortie.dataplane.nftables.match import (
+    ADDRESS,
+    HasNetworks,
+    interval_of,
+    matches,
+    side,
+)
+from tortie.dataplane.nftables.rows import (
+    LOG_GROUP,
+    ChainSpec,
+    KernelRule,
+    Kind,
+    MemberKey,
+    RowKey,
+    Rows,
+    SetSpec,
+    digest,
+)
+from tortie.intent.folding import Field, Lookup, Part, fold
+from tortie.intent.policy import Action, Chain, Direction, Family, Network, Policy, PortRange, Rule
+from tortie.kernel.netfilter import expression as nft
+from tortie.kernel.netfilter.datatype import PROTOCOL, SERVICE, VERDICT, DataType, concatenate
+from tortie.kernel.netfilter.expression import Expression, Meta, MetaKey
+from tortie.kernel.netfilter.rule import COMMENT_BYTES, body
+from tortie.kernel.netfilter.statement import Counter, Decide, Limit, Log
+from tortie.kernel.netfilter.verdict import ACCEPT, RETURN, Verdict, goto, jump
+from tortie.model.resource import ResourceKey
+
+DENIED = "drop-policy"  # chains that count, tell and drop; see `skeleton`
+TIER_DEFAULT = "drop-tier-default"
+NO_PROFILE = "drop-no-profile-matched"
+
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+# Of the Log action, a second and rule.
+LOGS_PER_S = 10
+
+Policies = Mapping[ResourceKey, Policy]
+
+
+class Place(NamedTuple):
+    """Where a chain is gone through."""
+
+    direction: Direction
+    family: Family
+    ends_open: bool = False  # what nobody decides goes on to the next place instead of being dropped
+
+
+class Compiled(NamedTuple):
+    """The rules of a chain, and every row that they need."""
+
+    rules: tuple[KernelRule, ...]
+    rows: Rows
+
+
+def policy_chain(policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> tuple[str, Rows]:
+    """The chain of a policy, and its name. `rest` is the chain of what comes after its tier, empty for a profile."""
+    rules = policy.rules(place.direction)
+    passes = any(rule.action is Action.PASS for rule in rules) and bool(rest) and not policy.staged
+    name = chain_name(policy.key, place, rest if passes else "")
+    rows: Rows = {}
+    compiled: list[KernelRule] = []
+    for step in fold(rules):
+        found = _compile(step, policy, place, rest, has_networks)
+        compiled += found.rules
+        rows |= found.rows
+    rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(compiled))
+    return name, rows
+
+
+def endpoint_chain(
+    chain: Chain, place: Place, guard: tuple[KernelRule, ...], policies: Policies, has_networks: HasNetworks
+) -> tuple[str, Rows]:
+    """The chain that an endpoint's packets go through, behind the rules of `guard`; its name, and all that it needs."""
+    rest, rows = _profiles(chain, place, policies, has_networks)
+    for number in reversed(range(len(chain.tiers))):
+        tier = chain.tiers[number]
+        rules: list[KernelRule] = []
+        for key in tier.policies:
+            name, more = policy_chain(policies[key], place, rest, has_networks)
+            rules.append(_call(jump(name)))
+            rows |= more
+        rules.append(_call(goto(TIER_DEFAULT if tier.default is Action.DENY else rest), f"end of tier {tier.name}"))
+        rest = _named(rules, place, rows)
+    head = [*guard, _call(goto(rest))]
+    return _named(head, place, rows), rows
+
+
+def _profiles(chain: Chain, place: Place, policies: Policies, has_networks: HasNetworks) -> tuple[str, Rows]:
+    rows: Rows = {}
+    rules: list[KernelRule] = []
+    for key in chain.profiles:
+        name, more = policy_chain(policies[key], place, "", has_networks)
+        rules.append(_call(jump(name)))
+        rows |= more
+    rules.append(_call(ACCEPT) if place.ends_open else _call(goto(NO_PROFILE), "no profile matched"))
+    return _named(rules, place, rows), rows
+
+
+def _named(rules: list[KernelRule], place: Place, rows: Rows) -> str:
+    """Puts the chain among the rows, by a name that says where it is gone through and stands for its contents."""
+    name = f"{'to' if place.direction is Direction.INGRESS else 'from'}{place.family}-{digest(rules)}"
+    rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
+    return name
+
+
+def chain_name(key: ResourceKey, place: Place, rest: str) -> str:
+    """Readable as long as the kernel's limit lets it be; the last letters keep names apart that were cut."""
+    words = [str(place.direction), str(place.family), *(part for part in key if part)]
+    name = "-".join(words)
+    if rest:
+        name += f"-before-{digest(rest)[:8]}"
+    if len(name) > _NAME_LENGTH or not name.isascii():
+        name = f"{name.encode('ascii', 'replace').decode()[: _NAME_LENGTH - 21]}-{digest(key, place, rest)}"
+    return name
+
+
+_NAME_LENGTH = 120
+
+
+def _call(verdict: Verdict, comment: str = "") -> KernelRule:
+    return KernelRule(body([Decide(verdict)]), comment)
+
+
+# --- Rules
+
+
+def _compile(step: Rule | Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
+    if isinstance(step, Lookup):
+        return _lookup(step, policy, place, rest, has_networks)
+    found = matches(step, place.family, has_networks)
+    tail = tuple(_statements(step, policy, rest))
+    comment = comment_of(step)
+    return Compiled(tuple(KernelRule(body((*one, *tail)), comment) for one in found.alternatives), found.sets)
+
+
+def _statements(rule: Rule, policy: Policy, rest: str) -> Iterator[Expression]:
+    if rule.action is Action.LOG:
+        yield from (Counter(), Limit(LOGS_PER_S), Log(LOG_GROUP))
+        return
+    yield from (Counter(), Decide(_verdict(rule, policy, rest)))
+
+
+def _verdict(rule: Rule, policy: Policy, rest: str) -> Verdict:
+    if policy.staged:
+        return RETURN  # it would have decided here: the next policy is asked
+    if rule.action is Action.ALLOW:
+        return ACCEPT
+    if rule.action is Action.DENY:
+        return goto(DENIED)
+    return goto(rest) if rest else RETURN
+
+
+def comment_of(rule: Rule) -> str:
+    """Where the rule was written; nft takes 128 bytes, so the end of a long name is cut, and a hash stands for it."""
+    origin = rule.origin
+    text = f"{origin.tier + '|' if origin.tier else ''}{origin}"
+    encoded = text.encode()
+    if len(encoded) <= COMMENT_BYTES:
+        return text
+    place = str(origin).removeprefix(str(origin.owner))
+    kept = COMMENT_BYTES - len(place.encode()) - 21
+    return f"{encoded[:kept].decode(errors='ignore')}~{digest(text)}{place}"
+
+
+def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
+    """A verdict map: key to verdict, asked once."""
+    common = matches(step.common, place.family, has_networks)
+    members: dict[tuple[bytes, bytes | None], Verdict] = {}
+    exact = step.exact
+    for entry in step.entries:
+        if any(_version(part) not in (None, place.family) for part in entry.key):
+            continue
+        first, last = zip(*(_bounds(part) for part in entry.key), strict=True)
+        key = (_joined(first), None if exact else _joined(last))
+        members.setdefault(key, _verdict(entry.rule, policy, rest))
+    if not members or not common.alternatives:
+        return Compiled((), {})
+    spec = SetSpec(tuple(_type(field, place.family) for field in step.fields), (VERDICT,), not exact)
+    name = f"map-{digest(spec, sorted((key[0], key[1] or b'', str(verdict)) for key, verdict in members.items()))}"
+    rows: Rows = {**common.sets, RowKey(Kind.SET, name): spec}
+    for (first_key, last_key), verdict in members.items():
+        rows[RowKey(Kind.MEMBER, MemberKey(name, first_key, last_key))] = verdict
+    loads = tuple(_loads(step.fields, place.family))
+    ask = nft.Lookup(name, into=nft.VERDICT_REGISTER)
+    comment = _comment_of_many(step, policy, place)
+    return Compiled(
+        tuple(KernelRule(body((*one, *loads, Counter(), ask)), comment) for one in common.alternatives), rows
+    )
+
+
+def _comment_of_many(step: Lookup, policy: Policy, place: Place) -> str:
+    first, last = step.entries[0].rule.origin, step.entries[-1].rule.origin
+    both = msgspec.structs.replace(step.entries[0].rule, origin=first._replace(number=first.number))
+    return f"{comment_of(both)} to {last.number}"[:COMMENT_BYTES]
+
+
+def _loads(fields: Iterable[Field], family: Family) -> Iterator[Expression]:
+    """The parts of the key side by side, each from a register of its own on."""
+    register = 0
+    source, destination = side(family, source=True), side(family, source=False)
+    for field in fields:
+        match field:
+            case Field.PROTOCOL:
+                yield Meta(MetaKey.L4PROTO, register)
+            case Field.SOURCE:
+                yield source.address._replace(register=register)
+            case Field.DESTINATION:
+                yield destination.address._replace(register=register)
+            case Field.SOURCE_PORT:
+                yield source.port._replace(register=register)
+            case Field.DESTINATION_PORT:
+                yield destination.port._replace(register=register)
+        register += (_type(field, family).length + 3) // 4
+
+
+def _type(field: Field, family: Family) -> DataType:
+    if field is Field.PROTOCOL:
+        return PROTOCOL
+    return ADDRESS[family] if field in (Field.SOURCE, Field.DESTINATION) else SERVICE
+
+
+def _version(part: Part) -> int | None:
+    return part.version if isinstance(part, Network) else None
+
+
+def _bounds(part: Part) -> tuple[bytes, bytes]:
+    if isinstance(part, Network):
+        return interval_of(part)
+    if isinstance(part, PortRange):
+        return part.first.to_bytes(2, "big"), part.last.to_bytes(2, "big")
+    return bytes([part]), bytes([part])
+
+
+def _joined(parts: tuple[bytes, ...]) -> bytes:
+    return parts[0] if len(parts) == 1 else concatenate(*parts)

@@ -1,0 +1,80 @@
+"""What stands in the kernel for policy: four kinds of rows, all in the table `inet tortie`.
+
+    SET       sets and maps, empty: of selectors, of a rule's own addresses and ports, of folded rules, of interfaces
+    MEMBER    what is in them
+    CHAIN     chains with all of their rules
+    DISPATCH  which interface leads to which chains: the last step of opening, the first of closing
+
+The number of a kind is its place in the order of writing, so that what is named is there before who names it; what goes
+is removed in the reverse order. A set is filled before a chain uses it, which intervals need (kernel/netfilter).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from enum import IntEnum
+from typing import NamedTuple
+
+from tortie.kernel.netfilter.chain import Hook
+from tortie.kernel.netfilter.datatype import DataType
+from tortie.kernel.netfilter.verdict import Verdict
+
+TABLE = "tortie"
+# Where dropped and logged packets are told of (nflog groups).
+DROP_GROUP = 1160
+LOG_GROUP = 1161
+
+
+class Kind(IntEnum):
+    """The tables of rows."""
+
+    SET = 0
+    MEMBER = 1
+    CHAIN = 2
+    DISPATCH = 3
+
+
+class RowKey(NamedTuple):
+    """A row of any kind; its `key` is a `str` for sets and chains, a `MemberKey` for what is in them."""
+
+    kind: Kind
+    key: str | MemberKey
+
+
+class MemberKey(NamedTuple):
+    """An element; with `last` it is an interval."""
+
+    set: str
+    key: bytes
+    last: bytes | None = None
+
+
+class SetSpec(NamedTuple):
+    """A set, or with `data` a map."""
+
+    key: tuple[DataType, ...]
+    data: tuple[DataType, ...] = ()
+    interval: bool = False
+
+
+class KernelRule(NamedTuple):
+    """A rule as the kernel keeps it."""
+
+    expressions: bytes
+    comment: str = ""
+
+
+class ChainSpec(NamedTuple):
+    """A chain with its rules; `hook` if packets come to it by themselves."""
+
+    rules: tuple[KernelRule, ...]
+    hook: Hook | None = None
+
+
+RowValue = SetSpec | ChainSpec | Verdict | None  # of a member of a set that is no map there is nothing to say
+Rows = dict[RowKey, RowValue]
+
+
+def digest(*parts: object) -> str:
+    """20 hex digits that stand for these values: equal contents have equal names, whoever makes them."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]

@@ -1,0 +1,339 @@
+"""Enforces policy with nftables: intent in, rows wanted, the kernel made equal to them.
+
+Invariants:
+* What is named is written before who names it, and goes after. So an interface opens with its dispatch entry, which
+  is the last to come, and closes with it, the first to go.
+* Endpoints that go through the same policies share the chains of these; a changed policy is rendered once.
+* A member that comes or goes costs that one element.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
+from tortie.dataplane.nftables.cover import Cover
+from tortie.dataplane.nftables.match import address_sets, interval_name, member_of, port_sets
+from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
+from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, guard, skeleton
+from tortie.dataplane.nftables.table import ChainTable
+from tortie.intent.policy import (
+    AddressSet,
+    Chain,
+    Direction,
+    Family,
+    Member,
+    Network,
+    Policy,
+    PolicySettings,
+    PortSet,
+    SetId,
+    WorkloadPolicy,
+)
+from tortie.intent.report import Noted
+from tortie.intent.state import PolicyChanges
+from tortie.kernel.netfilter.datatype import ifname
+from tortie.kernel.netfilter.verdict import goto
+from tortie.model.resource import ResourceKey
+from tortie.reconcile import Reconciler, Table
+
+# Elements are small; a pass of this many holds the loop for some 10 ms.
+MEMBERS_PER_PASS = 5000
+ROWS_PER_PASS = 200
+
+Owner = tuple[str, object]
+
+
+class Use(NamedTuple):
+    """A chain that endpoints go through, at a place."""
+
+    chain: Chain
+    place: Place
+
+
+class NftablesBackend:
+    """The policy backend."""
+
+    def __init__(self, tables: Mapping[Kind, Table[Any, Any]], chains: ChainTable, prefixes: tuple[str, ...]) -> None:
+        self._chains = chains
+        self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in Kind}
+        self._prefixes = prefixes
+        self._settings = PolicySettings()
+        self._lenient = False
+        self._policies: dict[ResourceKey, Policy] = {}
+        self._workloads: dict[ResourceKey, WorkloadPolicy] = {}
+        self._covers: dict[tuple[SetId, Family], Cover] = {}
+        self._families_of_sets: dict[SetId, type[AddressSet] | type[PortSet]] = {}
+        self._users: dict[Use, set[ResourceKey]] = {}
+        self._names: dict[Use, str] = {}
+        self._uses_of_policy: dict[ResourceKey, set[Use]] = {}
+        self._policies_of_set: dict[SetId, set[ResourceKey]] = {}
+        self._rows: dict[Owner, Rows] = {}
+        self._owners: dict[RowKey, set[Owner]] = {}
+        self._stale: set[Use] = set()
+        self._render_skeleton()
+
+    # --- Intent
+
+    def take(self, changes: PolicyChanges) -> None:
+        """Takes what changed; costs as much as there is in the changes."""
+        if changes.settings is not None and changes.settings != self._settings:
+            self._settings = changes.settings
+            self._render_skeleton()
+        for new in changes.new_sets:
+            self._put_set(new)
+        for set_id, delta in changes.changed_sets.items():
+            self._change_set(set_id, delta.added, delta.removed)
+        for key, policy in changes.policies.items():
+            self._put_policy(key, policy)
+        for key, workload in changes.workloads.items():
+            self._put_workload(key, workload)
+        for use in list(self._stale):
+            self._render_use(use)
+        for set_id in changes.gone_sets:
+            self._drop_set(set_id)
+
+    def _put_policy(self, key: ResourceKey, policy: Policy | None) -> None:
+        before = self._policies.pop(key, None)
+        for set_id in _sets_of(before):
+            self._policies_of_set[set_id].discard(key)
+        if policy is not None:
+            self._policies[key] = policy
+            for set_id in _sets_of(policy):
+                self._policies_of_set.setdefault(set_id, set()).add(key)
+            self._stale.update(self._uses_of_policy.get(key, ()))
+
+    def _put_workload(self, key: ResourceKey, workload: WorkloadPolicy | None) -> None:
+        before = self._workloads.pop(key, None)
+        if workload is not None:
+            self._workloads[key] = workload
+            for use in _uses(workload):
+                self._add_use(use, key)
+            self._set_rows(("arrival", key), arrival(workload))
+        else:
+            self._set_rows(("arrival", key), {})
+        for use in set(_uses(before)) - set(_uses(workload)):
+            self._users[use].discard(key)
+            if not self._users[use]:
+                self._forget_use(use)
+        self._dispatch(key)
+
+    def _add_use(self, use: Use, key: ResourceKey) -> None:
+        users = self._users.setdefault(use, set())
+        if not users:
+            for policy in _policies_of(use.chain):
+                self._uses_of_policy.setdefault(policy, set()).add(use)
+            self._render_use(use)
+        users.add(key)
+
+    def _forget_use(self, use: Use) -> None:
+        del self._users[use], self._names[use]
+        for policy in _policies_of(use.chain):
+            self._uses_of_policy[policy].discard(use)
+        self._stale.discard(use)
+        self._set_rows(("use", use), {})
+
+    def _render_use(self, use: Use) -> None:
+        self._stale.discard(use)
+        family = use.place.family
+        name, rows = endpoint_chain(
+            use.chain,
+            use.place,
+            guard(lenient=self._lenient),
+            self._policies,
+            lambda set_id: bool(self._covers.get((set_id, family))),
+        )
+        self._set_rows(("use", use), rows)
+        if self._names.get(use) != name:
+            self._names[use] = name
+            for key in self._users.get(use, ()):
+                self._dispatch(key)
+
+    def _dispatch(self, key: ResourceKey) -> None:
+        """Which chains the interface of an endpoint leads to."""
+        rows: Rows = {}
+        workload = self._workloads.get(key)
+        for use in _uses(workload):
+            if workload is not None:
+                maps = TO if use.place.direction is Direction.INGRESS else FROM
+                entry = MemberKey(maps[use.place.family], ifname(workload.interface))
+                rows[RowKey(Kind.DISPATCH, entry)] = goto(self._names[use])
+        self._set_rows(("dispatch", key), rows)
+
+    def _render_skeleton(self) -> None:
+        self._set_rows(("skeleton", None), skeleton(self._settings, self._prefixes, lenient=self._lenient))
+
+    # --- Sets
+
+    def _put_set(self, new: AddressSet | PortSet) -> None:
+        self._drop_set(new.id)
+        self._families_of_sets[new.id] = type(new)
+        rows: Rows = {}
+        for family in FAMILIES:
+            rows |= address_sets(new.id, family) if isinstance(new, AddressSet) else port_sets(new.id, family)
+        self._set_rows(("set", new.id), rows)
+        members: Iterable[Member] = (*new.addresses, *new.networks) if isinstance(new, AddressSet) else new.members
+        self._change_set(new.id, members, ())
+
+    def _drop_set(self, set_id: SetId) -> None:
+        if self._families_of_sets.pop(set_id, None) is None:
+            return
+        self._set_rows(("set", set_id), {})
+        self._set_rows(("members", set_id), {})
+        for family in FAMILIES:
+            self._covers.pop((set_id, family), None)
+
+    def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
+        rows = self._rows.setdefault(("members", set_id), {})
+        had = {family for family in FAMILIES if self._covers.get((set_id, family))}
+        touched: set[Family] = set()
+        for member in removed:
+            if isinstance(member, Network):
+                touched.add(member.version)
+                self._cover(set_id, member.version).remove(member)
+            else:
+                self._unwant_member(rows, RowKey(Kind.MEMBER, member_of(set_id, member)), set_id)
+        for member in added:
+            if isinstance(member, Network):
+                touched.add(member.version)
+                self._cover(set_id, member.version).add(member)
+            else:
+                self._want_member(rows, RowKey(Kind.MEMBER, member_of(set_id, member)), set_id)
+        for family in touched:
+            self._cover_rows(rows, set_id, family)
+        has = {family for family in FAMILIES if self._covers.get((set_id, family))}
+        if had != has:
+            # Rules that select by the set need one more for its prefixes, or one less.
+            for policy in self._policies_of_set.get(set_id, ()):
+                self._stale.update(self._uses_of_policy.get(policy, ()))
+
+    def _cover(self, set_id: SetId, family: Family) -> Cover:
+        return self._covers.setdefault((set_id, family), Cover())
+
+    def _cover_rows(self, rows: Rows, set_id: SetId, family: Family) -> None:
+        name = interval_name(set_id, family)
+        wanted = {RowKey(Kind.MEMBER, member_of(set_id, each)) for each in self._cover(set_id, family).outermost}
+        present = {row for row in rows if isinstance(row.key, MemberKey) and row.key.set == name}
+        for row in present - wanted:
+            self._unwant_member(rows, row, set_id)
+        for row in wanted - present:
+            self._want_member(rows, row, set_id)
+
+    def _want_member(self, rows: Rows, row: RowKey, set_id: SetId) -> None:
+        rows[row] = None
+        self._want(("members", set_id), row, None)
+
+    def _unwant_member(self, rows: Rows, row: RowKey, set_id: SetId) -> None:
+        rows.pop(row, None)
+        self._unwant(("members", set_id), row)
+
+    # --- Rows
+
+    def _set_rows(self, owner: Owner, rows: Rows) -> None:
+        """What an owner wants from now on. Owners may want the same row, and then say the same of it."""
+        old = self._rows.pop(owner, {})
+        if rows:
+            self._rows[owner] = rows
+        for row, value in rows.items():
+            self._want(owner, row, value)
+        for row in old.keys() - rows.keys():
+            self._unwant(owner, row)
+
+    def _want(self, owner: Owner, row: RowKey, value: Any) -> None:
+        self._owners.setdefault(row, set()).add(owner)
+        self._reconcilers[row.kind].want(row.key, value)
+
+    def _unwant(self, owner: Owner, row: RowKey) -> None:
+        owners = self._owners.get(row)
+        if owners is None:
+            return
+        owners.discard(owner)
+        if not owners:
+            del self._owners[row]
+            self._reconcilers[row.kind].unwant(row.key)
+
+    # --- The kernel
+
+    def resync(self) -> Iterator[None]:
+        """Reads everything back, a kind of rows a step; raises KernelError, after which it is to be done again."""
+        for reconciler in self._reconcilers.values():
+            reconciler.resync()
+            yield
+
+    def apply(self, now: float) -> bool:
+        """Writes what is due, then removes what is; True when more is due at once."""
+        for kind, reconciler in self._reconcilers.items():
+            limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
+            if reconciler.apply_puts(now, limit):
+                return True
+        for kind in reversed(self._reconcilers):
+            limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
+            if self._reconcilers[kind].apply_deletes(now, limit):
+                return True
+        self._chains.remove_emptied()
+        return False
+
+    def missing(self, key: ResourceKey) -> str:
+        """What an endpoint's policy still lacks in the kernel; empty when it is in force."""
+        if key not in self._workloads:
+            return "its policy is not known yet"
+        uses = _uses(self._workloads[key])
+        owners: list[Owner] = [("skeleton", None), ("arrival", key), ("dispatch", key)]
+        owners += [("use", use) for use in uses]
+        for owner in owners:
+            for row in self._rows.get(owner, {}):
+                reconciler = self._reconcilers[row.kind]
+                if not reconciler.right(row.key):
+                    failure = reconciler.failures.get(row.key)
+                    return f"{row.kind.name.lower()} {_text(row)}: {failure.error if failure else 'not written yet'}"
+        return ""
+
+    @property
+    def pending(self) -> Iterator[Noted]:
+        """Rows that could not be written yet, with the reason."""
+        for kind, reconciler in self._reconcilers.items():
+            for row, failure in reconciler.failures.items():
+                yield Noted(subject=f"{kind.name.lower()} {_text(RowKey(kind, row))}", reason=str(failure.error))
+
+    @property
+    def writes(self) -> int:
+        return sum(reconciler.writes for reconciler in self._reconcilers.values())
+
+    @property
+    def in_sync(self) -> bool:
+        return all(reconciler.in_sync for reconciler in self._reconcilers.values())
+
+    def next_due(self) -> float | None:
+        """When a failed row should be tried again."""
+        due = (reconciler.next_due() for reconciler in self._reconcilers.values())
+        return min((time for time in due if time is not None), default=None)
+
+
+def _uses(workload: WorkloadPolicy | None) -> list[Use]:
+    if workload is None:
+        return []
+    return [
+        Use(workload.policy.chain(direction), Place(direction, family))
+        for direction in Direction
+        for family in FAMILIES
+    ]
+
+
+def _policies_of(chain: Chain) -> Iterator[ResourceKey]:
+    for tier in chain.tiers:
+        yield from tier.policies
+    yield from chain.profiles
+
+
+def _sets_of(policy: Policy | None) -> set[SetId]:
+    """The sets of addresses that a policy's rules name."""
+    if policy is None:
+        return set()
+    ends = [end for rule in (*policy.ingress, *policy.egress) for end in (rule.source, rule.destination)]
+    return {each for end in ends for each in (*end.sets, *end.not_sets)}
+
+
+def _text(row: RowKey) -> str:
+    key = row.key
+    return f"{key.set} {key.key.hex()}" if isinstance(key, MemberKey) else key

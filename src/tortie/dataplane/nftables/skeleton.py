@@ -1,0 +1,283 @@
+"""The base chains, and what every endpoint shares: where packets are met, what a workload may send, how one is dropped.
+
+    prerouting, raw   iifname -> arrive-IFNAME: is the sender who it says it is? An interface that only looks like a
+                      workload's is dropped here
+    forward           established passes; iifname -> what its endpoint may send
+    forward           the same again; oifname -> what its endpoint may receive
+    input             a workload's packets to this host
+    postrouting       nothing leaves by an interface that only looks like a workload's
+
+Sender and receiver have a base chain each, since an accept ends just the base chain that it is met in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv6Network
+
+from tortie.dataplane.nftables.match import side
+from tortie.dataplane.nftables.rows import (
+    DROP_GROUP,
+    ChainSpec,
+    KernelRule,
+    Kind,
+    MemberKey,
+    RowKey,
+    Rows,
+    SetSpec,
+)
+from tortie.intent.packet import ACK, FIN, ICMP, ICMPV6, IPIP, RST, SYN, TCP, UDP
+from tortie.intent.policy import Address, Family, Network, PolicySettings, WorkloadPolicy
+from tortie.intent.verdict import Reason
+from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
+from tortie.kernel.netfilter.datatype import IFNAME, VERDICT, ifname
+from tortie.kernel.netfilter.expression import (
+    VERDICT_REGISTER,
+    Base,
+    Bitwise,
+    Cmp,
+    Ct,
+    CtKey,
+    CtState,
+    Expression,
+    Lookup,
+    Meta,
+    MetaKey,
+    Op,
+    Payload,
+    Range,
+)
+from tortie.kernel.netfilter.rule import body
+from tortie.kernel.netfilter.statement import Counter, Decide, Icmpx, Limit, Log, Reject, RejectType
+from tortie.kernel.netfilter.verdict import ACCEPT, DROP, Verdict, goto
+
+# Maps from an interface to the chain of its endpoint, and the set of all that have one.
+ARRIVE = "arrive"
+FROM = {4: "from4", 6: "from6"}
+TO = {4: "to4", 6: "to6"}
+WORKLOADS = "workloads"
+
+CHECKED = "arrive-checked"
+TO_HOST = "to-host"
+
+# Of drops that are told of, a second; all are counted.
+TOLD_PER_S = 100
+
+_LINK_LOCAL = IPv6Network("fe80::/10")
+_NFPROTO = {4: b"\x02", 6: b"\x0a"}
+_NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
+
+
+def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bool) -> Rows:
+    """Every row that stands whatever the endpoints are."""
+    rows: Rows = {}
+    for name in (ARRIVE, *FROM.values(), *TO.values()):
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,), (VERDICT,))
+    rows[RowKey(Kind.SET, WORKLOADS)] = SetSpec((IFNAME,))
+    # In this order, since the later ones lead to those before.
+    chains = {f"drop-{reason}": ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
+    chains |= {
+        CHECKED: ChainSpec(tuple(_checked(settings))),
+        TO_HOST: ChainSpec(tuple(_to_host(settings, lenient=lenient))),
+        "prerouting": _base(InetHook.PREROUTING, Priority.RAW, _prerouting(prefixes)),
+        "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, _forward(MetaKey.IIFNAME, FROM)),
+        "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, _forward(MetaKey.OIFNAME, TO)),
+        "input": _base(InetHook.INPUT, Priority.FILTER - 1, _input()),
+        "postrouting": _base(InetHook.POSTROUTING, Priority.FILTER, _postrouting(prefixes)),
+    }
+    for name, chain in chains.items():
+        rows[RowKey(Kind.CHAIN, name)] = chain
+    return rows
+
+
+def arrival(workload: WorkloadPolicy) -> Rows:
+    """The chain in which a workload's packets arrive, and what leads there."""
+    name = f"arrive-{workload.interface}"
+    rules: list[KernelRule] = []
+    if workload.mac:
+        mac = bytes.fromhex(workload.mac.replace(":", ""))
+        rules.append(_rule(Payload(Base.LINK, 6, 6), Cmp(mac, Op.NEQ), to=_dropped(Reason.SPOOFED_MAC)))
+    for address in workload.addresses:
+        rules.append(_rule(*_from_address(address), to=goto(CHECKED)))
+    for network in workload.allowed_sources:
+        rules.append(_rule(*_from_network(network), to=goto(CHECKED)))
+    rules += [
+        _rule(*_family(4), *_from(bytes(4)), *_udp(68, 67), to=ACCEPT),
+        _rule(*_family(6), *_within(_LINK_LOCAL), to=goto(CHECKED)),
+        *(_rule(*_family(6), *_from(bytes(16)), *_icmp(ICMPV6, kind), to=ACCEPT) for kind in (131, 135, 143)),
+        _rule(to=_dropped(Reason.SPOOFED_ADDRESS)),
+    ]
+    interface = ifname(workload.interface)
+    return {
+        RowKey(Kind.CHAIN, name): ChainSpec(tuple(rules)),
+        RowKey(Kind.DISPATCH, MemberKey(ARRIVE, interface)): goto(name),
+        RowKey(Kind.DISPATCH, MemberKey(WORKLOADS, interface)): None,
+    }
+
+
+def guard(*, lenient: bool) -> tuple[KernelRule, ...]:
+    """What is asked of a packet that no conversation vouches for, before any policy is."""
+    rules = [_rule(*_state(CtState.INVALID), to=_dropped(Reason.INVALID))]
+    if not lenient:
+        flags = FIN | SYN | RST | ACK
+        rules.append(
+            _rule(
+                Meta(MetaKey.L4PROTO),
+                Cmp(bytes([TCP])),
+                *_state(CtState.NEW),
+                Payload(Base.TRANSPORT, 13, 1),
+                Bitwise(bytes([flags]), b"\0"),
+                Cmp(bytes([SYN]), Op.NEQ),
+                to=_dropped(Reason.MID_STREAM),
+            )
+        )
+    return tuple(rules)
+
+
+# --- Base chains
+
+
+def _base(hook: InetHook, priority: int, rules: Iterable[KernelRule]) -> ChainSpec:
+    return ChainSpec(tuple(rules), Hook(hook, priority))
+
+
+def _prerouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
+    yield _ask(MetaKey.IIFNAME, ARRIVE)
+    for prefix in prefixes:
+        yield _rule(Meta(MetaKey.IIFNAME), Cmp(prefix.encode()), to=_dropped(Reason.UNKNOWN_INTERFACE))
+
+
+def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
+    yield _rule(*_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
+    for family, name in maps.items():
+        yield KernelRule(
+            body(
+                (
+                    Meta(MetaKey.NFPROTO),
+                    Cmp(_NFPROTO[family]),
+                    Meta(interface),
+                    Lookup(name, into=VERDICT_REGISTER),
+                )
+            )
+        )
+
+
+def _input() -> Iterator[KernelRule]:
+    yield _rule(Meta(MetaKey.IIFNAME), Lookup(WORKLOADS), to=goto(TO_HOST))
+
+
+def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
+    for prefix in prefixes:
+        yield _rule(
+            Meta(MetaKey.OIFNAME),
+            Cmp(prefix.encode()),
+            Lookup(WORKLOADS, inverted=True),
+            to=_dropped(Reason.UNKNOWN_INTERFACE),
+        )
+
+
+# --- What endpoints share
+
+
+def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
+    """What nobody may send, though it is who it says it is."""
+    yield _rule(*_icmp(ICMPV6, 134), to=_dropped(Reason.ROUTER_ADVERTISEMENT))
+    yield _rule(*_icmp(ICMPV6, 137), to=_dropped(Reason.REDIRECT))
+    yield _rule(*_family(4), *_icmp(ICMP, 5), to=_dropped(Reason.REDIRECT))
+    yield _rule(*_udp(67, 68), to=_dropped(Reason.DHCP_SERVER))
+    yield _rule(*_udp(547, 546), to=_dropped(Reason.DHCP_SERVER))
+    if not settings.ipip_from_workloads:
+        yield _rule(Meta(MetaKey.L4PROTO), Cmp(bytes([IPIP])), to=_dropped(Reason.TUNNEL))
+    if not settings.vxlan_from_workloads:
+        port = Payload(Base.TRANSPORT, 2, 2), Cmp(settings.vxlan_port.to_bytes(2, "big"))
+        yield _rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), *port, to=_dropped(Reason.TUNNEL))
+    yield _rule(to=ACCEPT)
+
+
+def _to_host(settings: PolicySettings, *, lenient: bool) -> Iterator[KernelRule]:
+    for kind in _NEIGHBOUR_DISCOVERY:
+        yield _rule(*_icmp(ICMPV6, kind), to=ACCEPT)
+    yield _rule(*_udp(68, 67), to=ACCEPT)
+    yield _rule(*_udp(546, 547), to=ACCEPT)
+    yield _rule(*_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
+    yield from guard(lenient=lenient)
+    if settings.endpoint_to_host == "Drop":
+        yield _rule(to=_dropped(Reason.ENDPOINT_TO_HOST))
+        return
+    for family, name in FROM.items():
+        yield KernelRule(
+            body(
+                (
+                    Meta(MetaKey.NFPROTO),
+                    Cmp(_NFPROTO[family]),
+                    Meta(MetaKey.IIFNAME),
+                    Lookup(name, into=VERDICT_REGISTER),
+                )
+            )
+        )
+
+
+_OF_POLICY = frozenset({Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MATCHED})
+
+
+def _drop(reason: Reason, settings: PolicySettings) -> Iterator[KernelRule]:
+    """Told to who listens, as far as the limit goes; counted always."""
+    yield KernelRule(body((Limit(TOLD_PER_S, burst=TOLD_PER_S), Log(DROP_GROUP, reason, 256))))
+    if settings.deny == "Reject" and reason in _OF_POLICY:
+        yield KernelRule(body((Meta(MetaKey.L4PROTO), Cmp(bytes([TCP])), Counter(), Reject(RejectType.TCP_RESET))))
+        yield KernelRule(body((Counter(), Reject(RejectType.ICMPX, Icmpx.ADMIN_PROHIBITED))))
+    else:
+        yield KernelRule(body((Counter(), Decide(DROP))))
+
+
+def _dropped(reason: Reason) -> Verdict:
+    return goto(f"drop-{reason}")
+
+
+# --- Pieces of rules
+
+
+def _rule(*expressions: Expression, to: Verdict) -> KernelRule:
+    return KernelRule(body((*expressions, Decide(to))))
+
+
+def _ask(key: MetaKey, name: str) -> KernelRule:
+    return KernelRule(body((Meta(key), Lookup(name, into=VERDICT_REGISTER))))
+
+
+def _family(family: Family) -> Iterator[Expression]:
+    yield from (Meta(MetaKey.NFPROTO), Cmp(_NFPROTO[family]))
+
+
+def _from(address: bytes) -> Iterator[Expression]:
+    family: Family = 4 if len(address) == 4 else 6
+    yield from (side(family, source=True).address, Cmp(address))
+
+
+def _from_address(address: Address) -> Iterator[Expression]:
+    yield from _family(4 if address.version == 4 else 6)
+    yield from _from(address.packed)
+
+
+def _from_network(network: Network) -> Iterator[Expression]:
+    yield from _family(4 if network.version == 4 else 6)
+    yield from _within(network)
+
+
+def _within(network: Network) -> Iterator[Expression]:
+    address = side(4 if network.version == 4 else 6, source=True).address
+    yield from (address, Range(network.network_address.packed, network.broadcast_address.packed))
+
+
+def _udp(source: int, destination: int) -> Iterator[Expression]:
+    ports = source.to_bytes(2, "big") + destination.to_bytes(2, "big")
+    yield from (Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), Payload(Base.TRANSPORT, 0, 4), Cmp(ports))
+
+
+def _icmp(protocol: int, kind: int) -> Iterator[Expression]:
+    yield from (Meta(MetaKey.L4PROTO), Cmp(bytes([protocol])), Payload(Base.TRANSPORT, 0, 1), Cmp(bytes([kind])))
+
+
+def _state(states: CtState) -> Iterator[Expression]:
+    mask = int(states).to_bytes(4, "little")
+    yield from (Ct(CtKey.STATE), Bitwise(mask, bytes(4)), Cmp(bytes(4), Op.NEQ))

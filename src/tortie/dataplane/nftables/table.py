@@ -1,0 +1,293 @@
+"""The kernel's side of each kind of rows, in the table `inet tortie`.
+
+Invariants:
+* What the kernel refuses is set aside by name, and the rest goes in: a transaction is tried again without it.
+* A chain that is refused closes: it is written as a denial, so nobody passes by rules that were to be replaced.
+* The table is owned where the kernel can keep an owned table without its owner (6.9): nobody else changes it then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Generic, TypeVar
+
+from tortie.dataplane.nftables.rows import (
+    TABLE,
+    ChainSpec,
+    KernelRule,
+    MemberKey,
+    SetSpec,
+)
+from tortie.errors import Gone, KernelError, TortieError
+from tortie.kernel.netfilter import chain, elements, rule, sets, table
+from tortie.kernel.netfilter.change import Change
+from tortie.kernel.netfilter.elements import Element
+from tortie.kernel.netfilter.message import Family
+from tortie.kernel.netfilter.rule import zeroed
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netfilter.statement import Decide
+from tortie.kernel.netfilter.table import OWNED, Table, TableFlag
+from tortie.kernel.netfilter.transaction import TransactionFailed, commit
+from tortie.kernel.netfilter.verdict import DROP, Verdict
+
+K = TypeVar("K")
+
+CLOSED = ChainSpec((KernelRule(rule.body([Decide(DROP)]), "refused by the kernel: closed"),))
+
+
+def open_table(sock: NetfilterSocket) -> None:
+    """Makes the table, or adopts it with all that is in it. Idempotent for one socket."""
+    flags = OWNED if table.can_persist() else TableFlag(0)
+    commit(sock, [table.put(Table(Family.INET, TABLE, flags))])
+
+
+class _Transactions(Generic[K]):
+    """Changes by the row that they are for, all at once, without those that the kernel refuses."""
+
+    def __init__(self, sock: NetfilterSocket) -> None:
+        self._sock = sock
+
+    def commit(self, changes: Mapping[K, list[Change]]) -> dict[K, TortieError]:
+        failed: dict[K, TortieError] = {}
+        left = dict(changes)
+        while left:
+            owners = [key for key, some in left.items() for _ in some]
+            try:
+                commit(self._sock, [each for some in left.values() for each in some])
+            except TransactionFailed as error:
+                for failure in error.failures:
+                    failed.setdefault(owners[failure.change], failure.error)
+                left = {key: some for key, some in left.items() if key not in failed}
+            else:
+                break
+        return failed
+
+
+_EMPTY = ChainSpec(())
+
+
+class SetTable:
+    """Sets and maps, without what is in them."""
+
+    def __init__(self, sock: NetfilterSocket) -> None:
+        self._sock = sock
+        self._transactions: _Transactions[str] = _Transactions(sock)
+        self.known: dict[str, SetSpec] = {}  # in the kernel, as far as was seen: members need to know their set
+
+    def read(self, wanted: Collection[str]) -> Mapping[str, SetSpec]:
+        found = sets.dump(self._sock, Family.INET, TABLE)
+        self.known = {each.name: SetSpec(each.key, each.data, each.interval) for each in found}
+        return self.known
+
+    def put(self, rows: Mapping[str, SetSpec]) -> Mapping[str, TortieError]:
+        changes = {name: [*self._replaced(name), sets.add(kernel_set(name, spec))] for name, spec in rows.items()}
+        failed = self._transactions.commit(changes)
+        self.known |= {name: spec for name, spec in rows.items() if name not in failed}
+        return failed
+
+    def delete(self, keys: Collection[str]) -> Mapping[str, TortieError]:
+        failed = self._transactions.commit({name: [sets.delete(kernel_set(name, self.known[name]))] for name in keys})
+        for name in keys:
+            if name not in failed:
+                del self.known[name]
+        return failed
+
+    def _replaced(self, name: str) -> list[Change]:
+        """A set of another type under this name; it may be in use, and then stays until it is not."""
+        return [sets.delete(kernel_set(name, self.known[name]))] if name in self.known else []
+
+
+def kernel_set(name: str, spec: SetSpec) -> sets.Set:
+    return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval)
+
+
+class MemberTable:
+    """What is in some of the sets and maps.
+
+    Intervals of a set never overlap. Where one takes the place of others, or others of one, all of it happens in one
+    transaction, so that no address is missing in between.
+    """
+
+    def __init__(
+        self, sock: NetfilterSocket, known: SetTable, chains: ChainTable, is_mine: Callable[[str], bool]
+    ) -> None:
+        self._sock = sock
+        self._sets = known
+        self._chains = chains
+        self._is_mine = is_mine
+        self._transactions: _Transactions[MemberKey] = _Transactions(sock)
+        self._verdicts: dict[MemberKey, Verdict] = {}  # of maps
+        self._intervals: dict[str, Intervals] = {}  # of sets of prefixes
+
+    def read(self, wanted: Collection[MemberKey]) -> Mapping[MemberKey, Verdict | None]:
+        found: dict[MemberKey, Verdict | None] = {}
+        for name, spec in self._sets.known.items():
+            if self._is_mine(name):
+                for each in elements.dump(self._sock, kernel_set(name, spec)):
+                    data = each.data if isinstance(each.data, Verdict) else None
+                    found[MemberKey(name, each.key, each.last if spec.interval else None)] = data
+        self._verdicts = {key: data for key, data in found.items() if data is not None}
+        self._intervals = {}
+        for key in found:
+            self._note(key)
+        return found
+
+    def put(self, rows: Mapping[MemberKey, Verdict | None]) -> Mapping[MemberKey, TortieError]:
+        self._chains.make({value.chain for value in rows.values() if value is not None and value.chain})
+        changes: dict[MemberKey, list[Change]] = {}
+        failed: dict[MemberKey, TortieError] = {}
+        replaced: set[MemberKey] = set()
+        for key, value in rows.items():
+            spec = self._sets.known.get(key.set)
+            if spec is None:
+                failed[key] = KernelError(f"there is no set {key.set}")
+                continue
+            wanted = kernel_set(key.set, spec)
+            out = [each for each in self._in_the_way(key, value) if each not in replaced]
+            replaced.update(out)
+            changes[key] = [
+                *elements.delete(wanted, [Element(each.key, each.last) for each in out]),
+                *elements.add(wanted, [Element(key.key, key.last, value)]),
+            ]
+        failed |= self._transactions.commit(changes)
+        for key in replaced:
+            self._forget(key)
+        for key, value in rows.items():
+            if key not in failed:
+                self._note(key)
+                if value is not None:
+                    self._verdicts[key] = value
+        return failed
+
+    def delete(self, keys: Collection[MemberKey]) -> Mapping[MemberKey, TortieError]:
+        changes = {
+            key: elements.delete(kernel_set(key.set, self._sets.known[key.set]), [Element(key.key, key.last)])
+            for key in keys
+            if key.set in self._sets.known and self._may_be_there(key)
+        }
+        failed = {
+            key: error for key, error in self._transactions.commit(changes).items() if not isinstance(error, Gone)
+        }
+        for key in keys:
+            if key not in failed:
+                self._forget(key)
+        return failed
+
+    def _in_the_way(self, key: MemberKey, value: Verdict | None) -> list[MemberKey]:
+        """What of the kernel's must go in the moment in which this comes."""
+        if value is not None:
+            return [key] if self._verdicts.get(key, value) != value else []
+        if key.last is None or key.set not in self._intervals:
+            return []
+        found = self._intervals[key.set].overlapping(key.key, key.last)
+        return [MemberKey(key.set, first, last) for first, last in found if (first, last) != (key.key, key.last)]
+
+    def _may_be_there(self, key: MemberKey) -> bool:
+        """False for an interval that went when another took its place."""
+        return key.last is None or key.set not in self._intervals or (key.key, key.last) in self._intervals[key.set]
+
+    def _note(self, key: MemberKey) -> None:
+        spec = self._sets.known[key.set]
+        if key.last is not None and len(spec.key) == 1:
+            self._intervals.setdefault(key.set, Intervals()).add(key.key, key.last)
+
+    def _forget(self, key: MemberKey) -> None:
+        self._verdicts.pop(key, None)
+        # Another interval with the same begin may have come in its place.
+        if key.last is not None and (key.key, key.last) in self._intervals.get(key.set, ()):
+            self._intervals[key.set].discard(key.key)
+
+
+class Intervals:
+    """Intervals that do not overlap, in their order."""
+
+    def __init__(self) -> None:
+        self._firsts: list[bytes] = []
+        self._last: dict[bytes, bytes] = {}
+
+    def __contains__(self, interval: tuple[bytes, bytes]) -> bool:
+        return self._last.get(interval[0]) == interval[1]
+
+    def add(self, first: bytes, last: bytes) -> None:
+        if first not in self._last:
+            insort(self._firsts, first)
+        self._last[first] = last
+
+    def discard(self, first: bytes) -> None:
+        if self._last.pop(first, None) is not None:
+            del self._firsts[bisect_left(self._firsts, first)]
+
+    def overlapping(self, first: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
+        at = max(bisect_left(self._firsts, first) - 1, 0)
+        while at < len(self._firsts) and self._firsts[at] <= last:
+            if self._last[self._firsts[at]] >= first:
+                yield self._firsts[at], self._last[self._firsts[at]]
+            at += 1
+
+
+class ChainTable:
+    """Chains with all of their rules."""
+
+    def __init__(self, sock: NetfilterSocket) -> None:
+        self._sock = sock
+        self._transactions: _Transactions[str] = _Transactions(sock)
+        self._known: dict[str, ChainSpec] = {}
+        self._emptied: set[str] = set()  # to be removed when nothing leads to them any more
+
+    def read(self, wanted: Collection[str]) -> Mapping[str, ChainSpec]:
+        rules: dict[str, list[KernelRule]] = {}
+        for each in rule.dump(self._sock, Family.INET, TABLE):
+            rules.setdefault(each.chain, []).append(KernelRule(zeroed(each.expressions), each.comment))
+        found = chain.dump(self._sock, Family.INET, TABLE)
+        self._known = {each.name: ChainSpec(tuple(rules.get(each.name, ())), each.hook) for each in found}
+        self._emptied &= self._known.keys()
+        return self._known
+
+    def make(self, names: Collection[str]) -> None:
+        """Those that are not there yet, without rules: what leads to a chain needs it. What fails shows with `put`."""
+        self._emptied -= set(names)
+        new = [name for name in names if name not in self._known]
+        failed = self._transactions.commit({name: [chain.put(_chain(name, _EMPTY))] for name in new})
+        self._known |= {name: _EMPTY for name in new if name not in failed}
+
+    def put(self, rows: Mapping[str, ChainSpec]) -> Mapping[str, TortieError]:
+        """All chains are made before the first rule, since rules lead to chains."""
+        new = {name: spec for name, spec in rows.items() if name not in self._known}
+        failed = self._transactions.commit({name: [chain.put(_chain(name, spec))] for name, spec in new.items()})
+        filled = {name: spec for name, spec in rows.items() if name not in failed}
+        refused = self._transactions.commit({name: _fill(name, spec) for name, spec in filled.items()})
+        if refused:
+            self._transactions.commit({name: _fill(name, CLOSED) for name in refused})
+        self._emptied -= filled.keys()
+        self._known |= {name: spec for name, spec in filled.items() if name not in refused}
+        self._known |= dict.fromkeys(refused, CLOSED)
+        return failed | refused
+
+    def delete(self, keys: Collection[str]) -> Mapping[str, TortieError]:
+        """Empties the chains, and removes those that nothing leads to: elements of maps may, until they go too."""
+        failed = self._transactions.commit({name: [chain.flush(_chain(name, _EMPTY))] for name in keys})
+        self._emptied |= {name for name in keys if name not in failed}
+        self.remove_emptied()
+        return failed
+
+    def remove_emptied(self) -> None:
+        """Removes the emptied chains that nothing leads to any more."""
+        if not self._emptied:
+            return
+        failed = self._transactions.commit({name: [chain.delete(_chain(name, _EMPTY))] for name in self._emptied})
+        for name in self._emptied - failed.keys():
+            self._known.pop(name, None)
+        self._emptied &= failed.keys()
+
+
+def _chain(name: str, spec: ChainSpec) -> chain.Chain:
+    return chain.Chain(Family.INET, TABLE, name, spec.hook)
+
+
+def _fill(name: str, spec: ChainSpec) -> list[Change]:
+    """The chain's rules in the place of what was there, in one moment."""
+    return [
+        chain.flush(_chain(name, spec)),
+        *(rule.append(rule.Rule(Family.INET, TABLE, name, each.expressions, each.comment)) for each in spec.rules),
+    ]
