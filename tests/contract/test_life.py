@@ -1,0 +1,199 @@
+"""What every backend promises besides agreement: closed until told, kept without its agent, adopted, changed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+
+from tests.contract.arena import WORLD, A, Arena, B
+from tests.netns.conftest import NetnsFactory
+from tests.unit.intent.policy_text import packet, policy, profile, workload
+from tortie.dataplane import nftables
+from tortie.dataplane.nftables import NftablesBackend
+from tortie.intent.state import PolicyChanges
+from tortie.kernel.netfilter.socket import NetfilterSocket
+
+PREFIXES = ("cali", "tap")
+
+OPEN = profile("open", ingress="Allow", egress="Allow")
+WEB = policy("web", ingress="Allow tcp destination=80")
+SENDER = workload("a", "10.65.0.1,fd00:65::1", ingress="| open", egress="| open", mac=A.mac)
+RECEIVER = workload("b", "10.65.0.2,fd00:65::2", ingress="default=web", egress="| open", mac=B.mac)
+ALL = PolicyChanges(
+    policies={each.key: each for each in (OPEN, WEB)},
+    workloads={each.key: each for each in (SENDER, RECEIVER)},
+)
+ALLOWED = "calia 10.65.0.1:9 > 10.65.0.2:80 tcp"
+DENIED = "calia 10.65.0.1:9 > 10.65.0.2:81 tcp"
+MACS = {port.interface: port.mac for port in (A, B, WORLD)}
+
+
+class Host:
+    """The arena with a backend that comes and goes as its agent does."""
+
+    def __init__(self, arena: Arena) -> None:
+        self.arena = arena
+        self.start()
+
+    def start(self) -> None:
+        self.socket = self.arena.namespace.call(NetfilterSocket)
+        self.backend: NftablesBackend = nftables.make(self.socket, PREFIXES)
+
+    def stop(self) -> None:
+        self.socket.close()
+
+    def settle(self) -> None:
+        for _ in self.backend.resync():
+            pass
+        while self.backend.apply(time.monotonic()):
+            pass
+        assert (list(self.backend.pending), self.backend.in_sync) == ([], True)
+
+    def take(self, changes: PolicyChanges) -> None:
+        self.backend.take(changes)
+        self.settle()
+
+    def passes(self, *texts: str) -> list[bool]:
+        """Whether each packet, the first of its conversation, comes out at the other end."""
+        self.arena.forget_flows(self.socket)
+        for number, text in enumerate(texts):
+            one = packet(text)
+            self.arena.send(msgspec.structs.replace(one, source_mac=MACS[one.interface]), number)
+        found = self.arena.received(set())
+        return [number in found for number in range(len(texts))]
+
+    def ruleset(self) -> str:
+        """What nft lists, without what was counted."""
+        listed = self.arena.namespace.run("nft list ruleset")
+        return re.sub(r"packets \d+ bytes \d+", "", listed)
+
+
+@pytest.fixture
+def host(netns: NetnsFactory) -> Iterator[Host]:
+    arena = Arena(netns("host"))
+    made = Host(arena)
+    yield made
+    made.stop()
+    arena.close()
+
+
+def test_nothing_passes_an_interface_that_has_no_endpoint(host: Host) -> None:
+    to_it = "eth0 192.0.2.1:9 > 10.65.0.2:80 tcp"
+    assert host.passes(ALLOWED, to_it) == [True, True]  # nobody has spoken yet
+    host.settle()
+    assert host.passes(ALLOWED, to_it) == [False, False]
+    host.take(ALL)
+    assert host.passes(ALLOWED, to_it, DENIED) == [True, True, False]
+    host.take(PolicyChanges(workloads={RECEIVER.key: None}))
+    assert host.passes(ALLOWED, to_it) == [False, False]
+
+
+def test_what_is_in_force_outlives_the_agent_and_is_adopted_without_a_write(host: Host) -> None:
+    host.take(ALL)
+    host.stop()
+    host.start()
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+    host.take(ALL)
+    assert host.backend.writes == 0
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+
+
+def test_an_agent_that_starts_removes_what_is_wanted_no_more(host: Host) -> None:
+    host.take(ALL)
+    before = host.ruleset()
+    host.stop()
+    host.start()
+    host.take(PolicyChanges())
+    assert "calia" not in host.ruleset()
+    assert host.passes(ALLOWED) == [False]
+    host.take(ALL)
+    assert sorted(host.ruleset().split()) == sorted(before.split())
+
+
+def test_others_cannot_flush_it(host: Host) -> None:
+    host.take(ALL)
+    host.arena.namespace.run("nft add table ip theirs; nft flush ruleset")
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+    host.settle()
+    assert "theirs" not in host.ruleset()
+
+
+def test_a_policy_that_changes_back_and_forth_loses_and_leaks_nothing(host: Host) -> None:
+    """Every change replaces rules that packets are meeting: the allowed and the denied stay what they are."""
+    host.take(ALL)
+    versions = [
+        policy("web", ingress=f"Deny udp\nAllow tcp destination=80,{1000 + number}:{2000 + number}\nDeny icmp")
+        for number in range(20)
+    ]
+    host.arena.forget_flows(host.socket)
+    sent = 0
+    for number in range(200):
+        host.backend.take(PolicyChanges(policies={WEB.key: versions[number % len(versions)]}))
+        for text, offset in ((ALLOWED, 0), (DENIED, 1)):
+            one = msgspec.structs.replace(packet(text), source_mac=A.mac, source_port=2000 + number)
+            host.arena.send(one, 2 * number + offset)
+        sent += 1
+        while host.backend.apply(time.monotonic()):
+            pass
+    found = host.arena.received({2 * number for number in range(sent)})
+    assert {mark for mark in found if mark % 2} == set()
+    assert len(found) == sent
+
+
+def test_sets_change_by_their_members_and_their_prefixes_may_overlap(host: Host) -> None:
+    from ipaddress import ip_address, ip_network
+
+    from tortie.intent.policy import AddressSet
+    from tortie.intent.state import SetDelta
+
+    by_set = policy("web", ingress="Allow tcp source=in:friends destination=80")
+    empty = AddressSet(id="friends")
+    host.take(msgspec.structs.replace(ALL, new_sets=(empty,), policies={OPEN.key: OPEN, WEB.key: by_set}))
+
+    def probe() -> list[bool]:
+        return host.passes(
+            *(f"eth0 {source}:9 > 10.65.0.2:80 tcp" for source in ("192.0.2.1", "192.0.2.200", "192.1.0.1"))
+        )
+
+    def change(added: tuple[str, ...] = (), removed: tuple[str, ...] = ()) -> None:
+        def members(texts: tuple[str, ...]) -> frozenset[object]:
+            return frozenset(ip_network(text) if "/" in text else ip_address(text) for text in texts)
+
+        delta = SetDelta(added=members(added), removed=members(removed))  # type: ignore[arg-type]  # of addresses
+        host.take(PolicyChanges(changed_sets={"friends": delta}))
+
+    assert probe() == [False, False, False]
+    change(added=("192.0.2.1",))
+    assert probe() == [True, False, False]
+    change(added=("192.0.2.128/25",))
+    assert probe() == [True, True, False]
+    change(added=("192.0.0.0/16", "192.0.2.192/26"))
+    assert probe() == [True, True, False]
+    change(added=("192.0.0.0/15",), removed=("192.0.0.0/16", "192.0.2.1"))
+    assert probe() == [True, True, True]
+    change(removed=("192.0.0.0/15",))
+    assert probe() == [False, True, False]
+    change(removed=("192.0.2.128/25", "192.0.2.192/26"))
+    assert probe() == [False, False, False]
+
+
+def test_every_rule_says_where_it_was_written(host: Host) -> None:
+    host.take(ALL)
+    assert 'comment "default|GlobalNetworkPolicy(web) ingress rule 0"' in host.ruleset()
+
+
+def test_a_long_name_is_cut_and_a_hash_stands_for_the_rest(host: Host) -> None:
+    name = "x" * 253
+    long = policy(name, ingress="Allow tcp destination=80")
+    receiver = workload("b", "10.65.0.2", ingress=f"default={name}", egress="| open")
+    host.take(
+        PolicyChanges(policies={OPEN.key: OPEN, long.key: long}, workloads={SENDER.key: SENDER, receiver.key: receiver})
+    )
+    comments = [line for line in host.ruleset().splitlines() if "xxx" in line and "comment" in line]
+    assert all(line.rstrip().endswith('ingress rule 0"') for line in comments)
+    assert comments
+    assert host.passes(ALLOWED, DENIED) == [True, False]
