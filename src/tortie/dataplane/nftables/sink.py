@@ -18,12 +18,15 @@ from tortie.dataplane.nftables.match import address_sets, interval_name, member_
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
+from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.intent.policy import (
+    Address,
     AddressSet,
     Chain,
     Direction,
     Family,
     Member,
+    NatPool,
     Network,
     Policy,
     PolicySettings,
@@ -61,6 +64,8 @@ class NftablesBackend:
         self._prefixes = prefixes
         self._settings = PolicySettings()
         self._lenient = False
+        self._pools: tuple[NatPool, ...] = ()
+        self._hosts: frozenset[Address] = frozenset()
         self._policies: dict[ResourceKey, Policy] = {}
         self._workloads: dict[ResourceKey, WorkloadPolicy] = {}
         self._covers: dict[tuple[SetId, Family], Cover] = {}
@@ -81,6 +86,11 @@ class NftablesBackend:
         if changes.settings is not None and changes.settings != self._settings:
             self._settings = changes.settings
             self._render_skeleton()
+        self._pools = self._pools if changes.pools is None else changes.pools
+        self._hosts = self._hosts if changes.hosts is None else changes.hosts
+        if not (changes.settings is None and changes.pools is None and changes.hosts is None):
+            rows = outgoing(self._pools, self._hosts, self._settings, self._prefixes)
+            self._set_rows(("outgoing", None), rows)
         for new in changes.new_sets:
             self._put_set(new)
         for set_id, delta in changes.changed_sets.items():
@@ -89,6 +99,9 @@ class NftablesBackend:
             self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
             self._put_workload(key, workload)
+        if changes.workloads:
+            outside = (each for workload in self._workloads.values() for each in workload.floating)
+            self._set_rows(("floating", None), floating(outside))
         for use in list(self._stale):
             self._render_use(use)
         for set_id in changes.gone_sets:
