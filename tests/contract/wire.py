@@ -10,7 +10,7 @@ from tortie.intent.packet import ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE, Packet
 from tortie.intent.policy import Address
 
 MARK = struct.Struct("!8sI")
-_MAGIC = b"tortie!!"
+MAGIC = b"tortie!!"
 
 
 _ERRORS_V4 = (3, 5, 11, 12)
@@ -26,7 +26,7 @@ class Frame(NamedTuple):
 
 def build(packet: Packet, to_mac: str, mark: int) -> bytes:
     """The packet in an Ethernet frame, with the mark as what it carries."""
-    payload = _transport(packet, MARK.pack(_MAGIC, mark))
+    payload = _transport(packet, MARK.pack(MAGIC, mark))
     head, protocol = (_ipv4, 0x0800) if packet.family == 4 else (_ipv6, 0x86DD)
     ethernet = _mac(to_mac) + _mac(packet.source_mac or "02:00:00:00:00:77") + struct.pack("!H", protocol)
     return ethernet + head(packet, payload) + payload
@@ -34,7 +34,7 @@ def build(packet: Packet, to_mac: str, mark: int) -> bytes:
 
 def parse(raw: bytes) -> Frame | None:
     """None for a frame that is not ours: the host speaks by itself too."""
-    at = raw.find(_MAGIC)
+    at = raw.find(MAGIC)
     (protocol,) = struct.unpack_from("!H", raw, 12)
     if at < 0 or protocol not in (0x0800, 0x86DD):
         return None

@@ -5,7 +5,7 @@ The state of policy is whole here, since a verdict may depend on all of it; rout
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -130,16 +130,22 @@ class PolicyState(msgspec.Struct, kw_only=True):
         """
         if not interface or interface == "lo" or self.governs(interface):
             return None
-        held = fib.addresses.get(interface, frozenset())
-        endpoints = self.host_endpoints.values()
-        for found in (
-            [each.key for each in endpoints if each.interface == interface],
-            [each.key for each in endpoints if not each.interface and not held.isdisjoint(each.addresses)],
-            [each.key for each in endpoints if each.interface == "*"],
-        ):
-            if found:
-                return self.host_endpoints[min(found)]
-        return None
+        return governing(self.host_endpoints.values(), interface, fib.addresses.get(interface, frozenset()))
+
+
+def governing(
+    endpoints: Iterable[HostEndpointPolicy], interface: str, held: frozenset[Address]
+) -> HostEndpointPolicy | None:
+    """The host endpoint of an interface with these addresses: by name, by address, or that of all others."""
+    endpoints = list(endpoints)
+    for found in (
+        [each for each in endpoints if each.interface == interface],
+        [each for each in endpoints if not each.interface and not held.isdisjoint(each.addresses)],
+        [each for each in endpoints if each.interface == "*"],
+    ):
+        if found:
+            return min(found, key=lambda each: each.key)
+    return None
 
 
 def _take(changes: Mapping[ResourceKey, Value | None], known: dict[ResourceKey, Value]) -> None:

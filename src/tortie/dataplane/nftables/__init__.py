@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
@@ -17,7 +18,7 @@ from tortie.reconcile import Table
 
 __all__ = ["NftablesBackend", "make"]
 
-_DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values()})
+_DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values(), *HOST_MAPS})
 
 
 def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:

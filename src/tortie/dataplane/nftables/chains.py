@@ -63,6 +63,7 @@ class Place(NamedTuple):
     direction: Direction
     family: Family
     ends_open: bool = False  # what nobody decides goes on to the next place instead of being dropped
+    allow: Verdict = ACCEPT  # what becomes of a packet that a policy allows
 
 
 class Compiled(NamedTuple):
@@ -129,6 +130,8 @@ def chain_name(key: ResourceKey, place: Place, rest: str) -> str:
     name = "-".join(words)
     if rest:
         name += f"-before-{digest(rest)[:8]}"
+    if place.allow != ACCEPT:
+        name += f"-{place.allow.chain}"
     if len(name) > _NAME_LENGTH or not name.isascii():
         name = f"{name.encode('ascii', 'replace').decode()[: _NAME_LENGTH - 21]}-{digest(key, place, rest)}"
     return name
@@ -148,23 +151,23 @@ def _compile(step: Rule | Lookup, policy: Policy, place: Place, rest: str, has_n
     if isinstance(step, Lookup):
         return _lookup(step, policy, place, rest, has_networks)
     found = matches(step, place.family, has_networks)
-    tail = tuple(_statements(step, policy, rest))
+    tail = tuple(_statements(step, policy, place, rest))
     comment = comment_of(step)
     return Compiled(tuple(KernelRule(body((*one, *tail)), comment) for one in found.alternatives), found.sets)
 
 
-def _statements(rule: Rule, policy: Policy, rest: str) -> Iterator[Expression]:
+def _statements(rule: Rule, policy: Policy, place: Place, rest: str) -> Iterator[Expression]:
     if rule.action is Action.LOG:
         yield from (Counter(), Limit(LOGS_PER_S), Log(LOG_GROUP))
         return
-    yield from (Counter(), Decide(_verdict(rule, policy, rest)))
+    yield from (Counter(), Decide(_verdict(rule, policy, place, rest)))
 
 
-def _verdict(rule: Rule, policy: Policy, rest: str) -> Verdict:
+def _verdict(rule: Rule, policy: Policy, place: Place, rest: str) -> Verdict:
     if policy.staged:
         return RETURN  # it would have decided here: the next policy is asked
     if rule.action is Action.ALLOW:
-        return ACCEPT
+        return place.allow
     if rule.action is Action.DENY:
         return goto(DENIED)
     return goto(rest) if rest else RETURN
@@ -192,7 +195,7 @@ def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks:
             continue
         first, last = zip(*(_bounds(part) for part in entry.key), strict=True)
         key = (_joined(first), None if exact else _joined(last))
-        members.setdefault(key, _verdict(entry.rule, policy, rest))
+        members.setdefault(key, _verdict(entry.rule, policy, place, rest))
     if not members or not common.alternatives:
         return Compiled((), {})
     spec = SetSpec(tuple(_type(field, place.family) for field in step.fields), (VERDICT,), not exact)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
 from tortie.dataplane.nftables.cover import Cover
-from tortie.dataplane.nftables.match import address_sets, interval_name, member_of, port_sets
+from tortie.dataplane.nftables.hosts import host_rows, resolve
+from tortie.dataplane.nftables.match import HasNetworks, address_sets, interval_name, member_of, port_sets
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
@@ -25,6 +26,7 @@ from tortie.intent.policy import (
     Chain,
     Direction,
     Family,
+    HostEndpointPolicy,
     Member,
     NatPool,
     Network,
@@ -66,6 +68,8 @@ class NftablesBackend:
         self._lenient = False
         self._pools: tuple[NatPool, ...] = ()
         self._hosts: frozenset[Address] = frozenset()
+        self._host_endpoints: dict[ResourceKey, HostEndpointPolicy] = {}
+        self._interfaces: Mapping[str, frozenset[Address]] = {}
         self._policies: dict[ResourceKey, Policy] = {}
         self._workloads: dict[ResourceKey, WorkloadPolicy] = {}
         self._covers: dict[tuple[SetId, Family], Cover] = {}
@@ -104,8 +108,30 @@ class NftablesBackend:
             self._set_rows(("floating", None), floating(outside))
         for use in list(self._stale):
             self._render_use(use)
+        for key, host_endpoint in changes.host_endpoints.items():
+            if host_endpoint is None:
+                self._host_endpoints.pop(key, None)
+            else:
+                self._host_endpoints[key] = host_endpoint
+        if changes.host_endpoints or self._host_endpoints:
+            self._render_hosts()
         for set_id in changes.gone_sets:
             self._drop_set(set_id)
+
+    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
+        """Takes the host's interfaces with their addresses, by which host endpoints are found."""
+        self._interfaces = interfaces
+        if self._host_endpoints:
+            self._render_hosts()
+
+    def _render_hosts(self) -> None:
+        hosts = resolve(self._host_endpoints.values(), self._interfaces, self._prefixes)
+
+        def has_networks(family: Family) -> HasNetworks:
+            return lambda set_id: bool(self._covers.get((set_id, family)))
+
+        rows = host_rows(hosts, self._settings, self._policies, has_networks)
+        self._set_rows(("hosts", None), rows)
 
     def _put_policy(self, key: ResourceKey, policy: Policy | None) -> None:
         before = self._policies.pop(key, None)

@@ -64,7 +64,7 @@ TO_HOST = "to-host"
 TOLD_PER_S = 100
 
 _LINK_LOCAL = IPv6Network("fe80::/10")
-_NFPROTO = {4: b"\x02", 6: b"\x0a"}
+NFPROTO = {4: b"\x02", 6: b"\x0a"}
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
 
 
@@ -96,16 +96,16 @@ def arrival(workload: WorkloadPolicy) -> Rows:
     rules: list[KernelRule] = []
     if workload.mac:
         mac = bytes.fromhex(workload.mac.replace(":", ""))
-        rules.append(_rule(Payload(Base.LINK, 6, 6), Cmp(mac, Op.NEQ), to=_dropped(Reason.SPOOFED_MAC)))
+        rules.append(rule(Payload(Base.LINK, 6, 6), Cmp(mac, Op.NEQ), to=dropped(Reason.SPOOFED_MAC)))
     for address in workload.addresses:
-        rules.append(_rule(*_from_address(address), to=goto(CHECKED)))
+        rules.append(rule(*_from_address(address), to=goto(CHECKED)))
     for network in workload.allowed_sources:
-        rules.append(_rule(*_from_network(network), to=goto(CHECKED)))
+        rules.append(rule(*_from_network(network), to=goto(CHECKED)))
     rules += [
-        _rule(*_family(4), *_from(bytes(4)), *_udp(68, 67), to=ACCEPT),
-        _rule(*_family(6), *_within(_LINK_LOCAL), to=goto(CHECKED)),
-        *(_rule(*_family(6), *_from(bytes(16)), *_icmp(ICMPV6, kind), to=ACCEPT) for kind in (131, 135, 143)),
-        _rule(to=_dropped(Reason.SPOOFED_ADDRESS)),
+        rule(*_family(4), *_from(bytes(4)), *_udp(68, 67), to=ACCEPT),
+        rule(*_family(6), *_within(_LINK_LOCAL), to=goto(CHECKED)),
+        *(rule(*_family(6), *_from(bytes(16)), *_icmp(ICMPV6, kind), to=ACCEPT) for kind in (131, 135, 143)),
+        rule(to=dropped(Reason.SPOOFED_ADDRESS)),
     ]
     interface = ifname(workload.interface)
     return {
@@ -117,18 +117,18 @@ def arrival(workload: WorkloadPolicy) -> Rows:
 
 def guard(*, lenient: bool) -> tuple[KernelRule, ...]:
     """What is asked of a packet that no conversation vouches for, before any policy is."""
-    rules = [_rule(*_state(CtState.INVALID), to=_dropped(Reason.INVALID))]
+    rules = [rule(*in_state(CtState.INVALID), to=dropped(Reason.INVALID))]
     if not lenient:
         flags = FIN | SYN | RST | ACK
         rules.append(
-            _rule(
+            rule(
                 Meta(MetaKey.L4PROTO),
                 Cmp(bytes([TCP])),
-                *_state(CtState.NEW),
+                *in_state(CtState.NEW),
                 Payload(Base.TRANSPORT, 13, 1),
                 Bitwise(bytes([flags]), b"\0"),
                 Cmp(bytes([SYN]), Op.NEQ),
-                to=_dropped(Reason.MID_STREAM),
+                to=dropped(Reason.MID_STREAM),
             )
         )
     return tuple(rules)
@@ -144,17 +144,17 @@ def _base(hook: InetHook, priority: int, rules: Iterable[KernelRule]) -> ChainSp
 def _prerouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
     yield _ask(MetaKey.IIFNAME, ARRIVE)
     for prefix in prefixes:
-        yield _rule(Meta(MetaKey.IIFNAME), Cmp(prefix.encode()), to=_dropped(Reason.UNKNOWN_INTERFACE))
+        yield rule(Meta(MetaKey.IIFNAME), Cmp(prefix.encode()), to=dropped(Reason.UNKNOWN_INTERFACE))
 
 
 def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
-    yield _rule(*_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
+    yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
     for family, name in maps.items():
         yield KernelRule(
             body(
                 (
                     Meta(MetaKey.NFPROTO),
-                    Cmp(_NFPROTO[family]),
+                    Cmp(NFPROTO[family]),
                     Meta(interface),
                     Lookup(name, into=VERDICT_REGISTER),
                 )
@@ -163,16 +163,16 @@ def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
 
 
 def _input() -> Iterator[KernelRule]:
-    yield _rule(Meta(MetaKey.IIFNAME), Lookup(WORKLOADS), to=goto(TO_HOST))
+    yield rule(Meta(MetaKey.IIFNAME), Lookup(WORKLOADS), to=goto(TO_HOST))
 
 
 def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
     for prefix in prefixes:
-        yield _rule(
+        yield rule(
             Meta(MetaKey.OIFNAME),
             Cmp(prefix.encode()),
             Lookup(WORKLOADS, inverted=True),
-            to=_dropped(Reason.UNKNOWN_INTERFACE),
+            to=dropped(Reason.UNKNOWN_INTERFACE),
         )
 
 
@@ -181,35 +181,35 @@ def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
 
 def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
     """What nobody may send, though it is who it says it is."""
-    yield _rule(*_icmp(ICMPV6, 134), to=_dropped(Reason.ROUTER_ADVERTISEMENT))
-    yield _rule(*_icmp(ICMPV6, 137), to=_dropped(Reason.REDIRECT))
-    yield _rule(*_family(4), *_icmp(ICMP, 5), to=_dropped(Reason.REDIRECT))
-    yield _rule(*_udp(67, 68), to=_dropped(Reason.DHCP_SERVER))
-    yield _rule(*_udp(547, 546), to=_dropped(Reason.DHCP_SERVER))
+    yield rule(*_icmp(ICMPV6, 134), to=dropped(Reason.ROUTER_ADVERTISEMENT))
+    yield rule(*_icmp(ICMPV6, 137), to=dropped(Reason.REDIRECT))
+    yield rule(*_family(4), *_icmp(ICMP, 5), to=dropped(Reason.REDIRECT))
+    yield rule(*_udp(67, 68), to=dropped(Reason.DHCP_SERVER))
+    yield rule(*_udp(547, 546), to=dropped(Reason.DHCP_SERVER))
     if not settings.ipip_from_workloads:
-        yield _rule(Meta(MetaKey.L4PROTO), Cmp(bytes([IPIP])), to=_dropped(Reason.TUNNEL))
+        yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([IPIP])), to=dropped(Reason.TUNNEL))
     if not settings.vxlan_from_workloads:
         port = Payload(Base.TRANSPORT, 2, 2), Cmp(settings.vxlan_port.to_bytes(2, "big"))
-        yield _rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), *port, to=_dropped(Reason.TUNNEL))
-    yield _rule(to=ACCEPT)
+        yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), *port, to=dropped(Reason.TUNNEL))
+    yield rule(to=ACCEPT)
 
 
 def _to_host(settings: PolicySettings, *, lenient: bool) -> Iterator[KernelRule]:
     for kind in _NEIGHBOUR_DISCOVERY:
-        yield _rule(*_icmp(ICMPV6, kind), to=ACCEPT)
-    yield _rule(*_udp(68, 67), to=ACCEPT)
-    yield _rule(*_udp(546, 547), to=ACCEPT)
-    yield _rule(*_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
+        yield rule(*_icmp(ICMPV6, kind), to=ACCEPT)
+    yield rule(*_udp(68, 67), to=ACCEPT)
+    yield rule(*_udp(546, 547), to=ACCEPT)
+    yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
     yield from guard(lenient=lenient)
     if settings.endpoint_to_host == "Drop":
-        yield _rule(to=_dropped(Reason.ENDPOINT_TO_HOST))
+        yield rule(to=dropped(Reason.ENDPOINT_TO_HOST))
         return
     for family, name in FROM.items():
         yield KernelRule(
             body(
                 (
                     Meta(MetaKey.NFPROTO),
-                    Cmp(_NFPROTO[family]),
+                    Cmp(NFPROTO[family]),
                     Meta(MetaKey.IIFNAME),
                     Lookup(name, into=VERDICT_REGISTER),
                 )
@@ -230,14 +230,14 @@ def _drop(reason: Reason, settings: PolicySettings) -> Iterator[KernelRule]:
         yield KernelRule(body((Counter(), Decide(DROP))))
 
 
-def _dropped(reason: Reason) -> Verdict:
+def dropped(reason: Reason) -> Verdict:
     return goto(f"drop-{reason}")
 
 
 # --- Pieces of rules
 
 
-def _rule(*expressions: Expression, to: Verdict) -> KernelRule:
+def rule(*expressions: Expression, to: Verdict) -> KernelRule:
     return KernelRule(body((*expressions, Decide(to))))
 
 
@@ -246,7 +246,7 @@ def _ask(key: MetaKey, name: str) -> KernelRule:
 
 
 def _family(family: Family) -> Iterator[Expression]:
-    yield from (Meta(MetaKey.NFPROTO), Cmp(_NFPROTO[family]))
+    yield from (Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]))
 
 
 def _from(address: bytes) -> Iterator[Expression]:
@@ -278,6 +278,6 @@ def _icmp(protocol: int, kind: int) -> Iterator[Expression]:
     yield from (Meta(MetaKey.L4PROTO), Cmp(bytes([protocol])), Payload(Base.TRANSPORT, 0, 1), Cmp(bytes([kind])))
 
 
-def _state(states: CtState) -> Iterator[Expression]:
+def in_state(states: CtState) -> Iterator[Expression]:
     mask = int(states).to_bytes(4, "little")
     yield from (Ct(CtKey.STATE), Bitwise(mask, bytes(4)), Cmp(bytes(4), Op.NEQ))

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
+from tortie.dataplane.nftables.skeleton import NFPROTO
 from tortie.intent.policy import Address, Family, FloatingAddress, NatPool, Network, PolicySettings
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
 from tortie.kernel.netfilter.expression import Cmp, Expression, Lookup, Meta, MetaKey, Op
@@ -23,7 +24,6 @@ from tortie.kernel.netfilter.statement import Counter, Immediate, Masquerade, Na
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 _PROTOCOL = {4: Protocol.IP, 6: Protocol.IP6}
-_NFPROTO = {4: b"\x02", 6: b"\x0a"}
 
 
 def outgoing(
@@ -51,7 +51,7 @@ def outgoing(
 
 def _outgoing(family: Family, settings: PolicySettings, prefixes: tuple[str, ...]) -> Iterator[Expression]:
     source, destination = side(family, source=True).address, side(family, source=False).address
-    yield from (Meta(MetaKey.NFPROTO), Cmp(_NFPROTO[family]))
+    yield from (Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]))
     yield from (source, Lookup(f"nat-from-{family}"))
     yield from (destination, Lookup(f"nat-pools-{family}", inverted=True))
     if settings.nat_excludes_hosts:
@@ -74,7 +74,7 @@ def floating(addresses: Iterable[FloatingAddress]) -> Rows:
     for outside, inside in found:
         family: Family = 4 if outside.version == 4 else 6
         source, destination = side(family, source=True).address, side(family, source=False).address
-        head = (Meta(MetaKey.NFPROTO), Cmp(_NFPROTO[family]))
+        head = (Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]))
         comment = f"{outside} is {inside}"
         inward.append(
             KernelRule(
