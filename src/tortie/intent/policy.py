@@ -29,6 +29,7 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Family = Literal[4, 6]
 SetId = str
+ObjectKey = ResourceKey  # of a policy, a profile or an endpoint
 
 # RuleOrigin.number of a denial that stands for an object as a whole: it is missing, or cannot be read.
 WHOLE_OBJECT = -1

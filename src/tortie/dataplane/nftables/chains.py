@@ -36,14 +36,13 @@ from tortie.dataplane.nftables.rows import (
     digest,
 )
 from tortie.intent.folding import Field, Lookup, Part, fold
-from tortie.intent.policy import Action, Chain, Direction, Family, Network, Policy, PortRange, Rule
+from tortie.intent.policy import Action, Chain, Direction, Family, Network, ObjectKey, Policy, PortRange, Rule
 from tortie.kernel.netfilter import expression as nft
 from tortie.kernel.netfilter.datatype import PROTOCOL, SERVICE, VERDICT, DataType, concatenate
 from tortie.kernel.netfilter.expression import Expression, Meta, MetaKey
 from tortie.kernel.netfilter.rule import COMMENT_BYTES, body
 from tortie.kernel.netfilter.statement import Counter, Decide, Limit, Log
 from tortie.kernel.netfilter.verdict import ACCEPT, RETURN, Verdict, goto, jump
-from tortie.model.resource import ResourceKey
 
 DENIED = "drop-policy"  # chains that count, tell and drop; see `skeleton`
 TIER_DEFAULT = "drop-tier-default"
@@ -54,7 +53,7 @@ FAMILIES: tuple[Family, ...] = (4, 6)
 # Of the Log action, a second and rule.
 LOGS_PER_S = 10
 
-Policies = Mapping[ResourceKey, Policy]
+Policies = Mapping[ObjectKey, Policy]
 
 
 class Place(NamedTuple):
@@ -124,7 +123,7 @@ def _named(rules: list[KernelRule], place: Place, rows: Rows) -> str:
     return name
 
 
-def chain_name(key: ResourceKey, place: Place, rest: str) -> str:
+def chain_name(key: ObjectKey, place: Place, rest: str) -> str:
     """Readable as long as the kernel's limit lets it be; the last letters keep names apart that were cut."""
     words = [str(place.direction), str(place.family), *(part for part in key if part)]
     name = "-".join(words)

@@ -30,6 +30,7 @@ from tortie.intent.policy import (
     Member,
     NatPool,
     Network,
+    ObjectKey,
     Policy,
     PolicySettings,
     PortSet,
@@ -40,7 +41,6 @@ from tortie.intent.report import Noted
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.datatype import ifname
 from tortie.kernel.netfilter.verdict import goto
-from tortie.model.resource import ResourceKey
 from tortie.reconcile import Reconciler, Table
 
 # Elements are small; a pass of this many holds the loop for some 10 ms.
@@ -68,16 +68,16 @@ class NftablesBackend:
         self._lenient = False
         self._pools: tuple[NatPool, ...] = ()
         self._hosts: frozenset[Address] = frozenset()
-        self._host_endpoints: dict[ResourceKey, HostEndpointPolicy] = {}
+        self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
         self._interfaces: Mapping[str, frozenset[Address]] = {}
-        self._policies: dict[ResourceKey, Policy] = {}
-        self._workloads: dict[ResourceKey, WorkloadPolicy] = {}
+        self._policies: dict[ObjectKey, Policy] = {}
+        self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
         self._covers: dict[tuple[SetId, Family], Cover] = {}
         self._families_of_sets: dict[SetId, type[AddressSet] | type[PortSet]] = {}
-        self._users: dict[Use, set[ResourceKey]] = {}
+        self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
-        self._uses_of_policy: dict[ResourceKey, set[Use]] = {}
-        self._policies_of_set: dict[SetId, set[ResourceKey]] = {}
+        self._uses_of_policy: dict[ObjectKey, set[Use]] = {}
+        self._policies_of_set: dict[SetId, set[ObjectKey]] = {}
         self._rows: dict[Owner, Rows] = {}
         self._owners: dict[RowKey, set[Owner]] = {}
         self._stale: set[Use] = set()
@@ -133,7 +133,7 @@ class NftablesBackend:
         rows = host_rows(hosts, self._settings, self._policies, has_networks)
         self._set_rows(("hosts", None), rows)
 
-    def _put_policy(self, key: ResourceKey, policy: Policy | None) -> None:
+    def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
         before = self._policies.pop(key, None)
         for set_id in _sets_of(before):
             self._policies_of_set[set_id].discard(key)
@@ -143,7 +143,7 @@ class NftablesBackend:
                 self._policies_of_set.setdefault(set_id, set()).add(key)
             self._stale.update(self._uses_of_policy.get(key, ()))
 
-    def _put_workload(self, key: ResourceKey, workload: WorkloadPolicy | None) -> None:
+    def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
         if workload is not None:
             self._workloads[key] = workload
@@ -158,7 +158,7 @@ class NftablesBackend:
                 self._forget_use(use)
         self._dispatch(key)
 
-    def _add_use(self, use: Use, key: ResourceKey) -> None:
+    def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
         if not users:
             for policy in _policies_of(use.chain):
@@ -189,7 +189,7 @@ class NftablesBackend:
             for key in self._users.get(use, ()):
                 self._dispatch(key)
 
-    def _dispatch(self, key: ResourceKey) -> None:
+    def _dispatch(self, key: ObjectKey) -> None:
         """Which chains the interface of an endpoint leads to."""
         rows: Rows = {}
         workload = self._workloads.get(key)
@@ -313,7 +313,7 @@ class NftablesBackend:
         self._chains.remove_emptied()
         return False
 
-    def missing(self, key: ResourceKey) -> str:
+    def missing(self, key: ObjectKey) -> str:
         """What an endpoint's policy still lacks in the kernel; empty when it is in force."""
         if key not in self._workloads:
             return "its policy is not known yet"
@@ -359,7 +359,7 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
     ]
 
 
-def _policies_of(chain: Chain) -> Iterator[ResourceKey]:
+def _policies_of(chain: Chain) -> Iterator[ObjectKey]:
     for tier in chain.tiers:
         yield from tier.policies
     yield from chain.profiles
