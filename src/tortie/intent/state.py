@@ -123,6 +123,26 @@ class PolicyState(msgspec.Struct, kw_only=True):
         key = min(found, default=None)
         return None if key is None else self.workloads[key]
 
+    def inside(self, outside: Address) -> Address | None:
+        """The workload's own address that a floating one leads to. The lowest key wins."""
+        found = [
+            (key, each.inside)
+            for key, workload in self.workloads.items()
+            for each in workload.floating
+            if each.outside == outside
+        ]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
+
+    def outside(self, inside: Address) -> Address | None:
+        """The floating address that leads to a workload's own. The lowest key wins."""
+        found = [
+            (key, each.outside)
+            for key, workload in self.workloads.items()
+            for each in workload.floating
+            if each.inside == inside
+        ]
+        return min(found, key=lambda pair: pair[0])[1] if found else None
+
     def host_endpoint(self, interface: str, fib: Fib) -> HostEndpointPolicy | None:
         """The host endpoint of an interface: by its name, else by any of its addresses, else that of all others.
 

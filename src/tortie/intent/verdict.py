@@ -105,10 +105,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def verdict(state: PolicyState, packet: Packet, flow: Flow, fib: Fib) -> Verdict:
     """What must happen to the packet at this node. Pure, and O(everything in the state)."""
-    return _Journey(state, packet, flow, fib).end()
+    return Journey(state, packet, flow, fib).end()
 
 
-class _Judge(NamedTuple):
+class Judge(NamedTuple):
     """A chain that a packet is held against."""
 
     endpoint: ResourceKey
@@ -118,8 +118,8 @@ class _Judge(NamedTuple):
     closes: bool = False  # what it does not decide is denied
 
 
-class _Journey:
-    """One packet on its way; what it meets is noted in `trace`."""
+class Journey:
+    """One packet on its way; what it meets is noted in `trace`. What chains decide may be found quicker: `hits`."""
 
     def __init__(self, state: PolicyState, packet: Packet, flow: Flow, fib: Fib) -> None:
         self.state = state
@@ -196,7 +196,7 @@ class _Journey:
             return None
         if self._failsafe(direction) or self._failsafe_answer(direction):
             return None
-        decision = self._decide(_Judge(endpoint.key, "untracked ", endpoint.untracked.chain(direction), direction))
+        decision = self._decide(Judge(endpoint.key, "untracked ", endpoint.untracked.chain(direction), direction))
         if decision is not None and decision.action == "accept":
             self.trusted = True
             return None
@@ -209,7 +209,7 @@ class _Journey:
             return None
         if self._failsafe(Direction.INGRESS):
             return None
-        decision = self._decide(_Judge(endpoint.key, "preDNAT ", endpoint.pre_dnat, Direction.INGRESS))
+        decision = self._decide(Judge(endpoint.key, "preDNAT ", endpoint.pre_dnat, Direction.INGRESS))
         if decision is not None and decision.action == "accept":
             self.admitted = True
             return None
@@ -228,11 +228,9 @@ class _Journey:
 
     def _translate_destination(self) -> None:
         """Floating addresses lead to the address inside."""
-        for workload in self.state.workloads.values():
-            for outside, inside in workload.floating:
-                if self.packet.destination == outside:
-                    self.packet = msgspec.structs.replace(self.packet, destination=inside)
-                    return
+        inside = self.state.inside(self.packet.destination)
+        if inside is not None:
+            self.packet = msgspec.structs.replace(self.packet, destination=inside)
 
     def _through_host(self, out: str) -> Verdict:
         state = self.state
@@ -256,18 +254,18 @@ class _Journey:
         self._translate_source(out)
         return self._accept(Reason.POLICY if judges else Reason.NOT_OURS)
 
-    def _judges(self, sender: WorkloadPolicy | None, receiver: WorkloadPolicy | None, out: str) -> Iterator[_Judge]:
+    def _judges(self, sender: WorkloadPolicy | None, receiver: WorkloadPolicy | None, out: str) -> Iterator[Judge]:
         """Whose word a packet needs that is forwarded, in the order in which they are asked."""
         came = self.state.host_endpoint(self.packet.interface, self.fib)
         goes = self.state.host_endpoint(out, self.fib)
         if came and came.forward.ingress.tiers and not (self.trusted or self.admitted):
-            yield _Judge(came.key, "forward ", came.forward.ingress, Direction.INGRESS)
+            yield Judge(came.key, "forward ", came.forward.ingress, Direction.INGRESS)
         if sender:
-            yield _Judge(sender.key, "", sender.policy.egress, Direction.EGRESS, closes=True)
+            yield Judge(sender.key, "", sender.policy.egress, Direction.EGRESS, closes=True)
         if receiver:
-            yield _Judge(receiver.key, "", receiver.policy.ingress, Direction.INGRESS, closes=True)
+            yield Judge(receiver.key, "", receiver.policy.ingress, Direction.INGRESS, closes=True)
         if goes and goes.forward.egress.tiers and not self.trusted:
-            yield _Judge(goes.key, "forward ", goes.forward.egress, Direction.EGRESS)
+            yield Judge(goes.key, "forward ", goes.forward.egress, Direction.EGRESS)
 
     def _to_host(self) -> Verdict:
         workload = self.state.workload(self.packet.interface)
@@ -283,7 +281,7 @@ class _Journey:
             return self._accept(Reason.ESTABLISHED, workload.key)
         if self._is_mid_stream():
             return self._drop(Reason.MID_STREAM, workload.key)
-        decision = self._decide(_Judge(workload.key, "", workload.policy.egress, Direction.EGRESS))
+        decision = self._decide(Judge(workload.key, "", workload.policy.egress, Direction.EGRESS))
         if decision is None:
             return self._deny(Reason.NO_PROFILE_MATCHED, workload.key)
         if decision.action == "accept" and self.state.settings.endpoint_to_host == "Drop":
@@ -311,17 +309,16 @@ class _Journey:
             return self._drop(Reason.INVALID, endpoint.key)
         if self._failsafe(direction):
             return self._accept(Reason.FAILSAFE, endpoint.key)
-        decision = self._decide(_Judge(endpoint.key, "", endpoint.normal.chain(direction), direction))
+        decision = self._decide(Judge(endpoint.key, "", endpoint.normal.chain(direction), direction))
         return decision or self._deny(Reason.NO_PROFILE_MATCHED, endpoint.key)
 
     def _translate_source(self, out: str) -> None:
         """A workload that asks itself by its outside address, and what leaves the pools for the world."""
         packet = self.packet
-        for workload in self.state.workloads.values():
-            for outside, inside in workload.floating:
-                if packet.source == inside == packet.destination:
-                    self.packet = msgspec.structs.replace(packet, source=outside)
-                    return
+        outside = self.state.outside(packet.source) if packet.source == packet.destination else None
+        if outside is not None:
+            self.packet = msgspec.structs.replace(packet, source=outside)
+            return
         within = [pool for pool in self.state.pools if packet.source in pool.network]
         if not any(pool.outgoing for pool in within) or self.state.governs(out):
             return
@@ -366,11 +363,15 @@ class _Journey:
 
     # --- Answers
 
-    def _decide(self, judge: _Judge) -> Verdict | None:
+    def hits(self, judge: Judge) -> Iterator[Hit]:
+        """What the packet hits in a chain, as `decide` says."""
+        return decide(judge.chain, judge.direction, self.packet, self.state.tables)
+
+    def _decide(self, judge: Judge) -> Verdict | None:
         """What a chain decides, if it decides anything."""
         endpoint = judge.endpoint
         last: Hit | None = None
-        for last in decide(judge.chain, judge.direction, self.packet, self.state.tables):
+        for last in self.hits(judge):
             origin = last.rule.origin if last.rule else None
             action = f"{last.action} (staged)" if last.staged else str(last.action)
             self.trace.append(Step(f"{judge.sort}{judge.direction} of {endpoint}", last.tier, origin, action))
