@@ -107,6 +107,18 @@ def test_a_connection_is_parsed() -> None:
     assert str(found) == "10.0.0.1 1234 -> 10.0.0.2 80 proto 6"
 
 
+def test_an_expected_connection_names_the_one_that_it_belongs_to() -> None:
+    control, data = ports(6, 1234, 21), ports(6, 20, 1235)
+    payload = (
+        b"\2\0\0\0"
+        + attribute(1 | NESTED, tuple_of_the_kernel(B4, A4, data))
+        + attribute(2 | NESTED, tuple_of_the_kernel(A4, B4, ports(6, 1235, 20)))
+        + attribute(14 | NESTED, tuple_of_the_kernel(A4, B4, control))
+        + be32(3, Status.EXPECTED)
+    )
+    assert conntrack.parse(Message(0x100, 0, 0, payload)).master == Tuple(A4, B4, 6, 1234, 21)
+
+
 @pytest.mark.parametrize(
     ("wanted", "matches"),
     [

@@ -33,6 +33,7 @@ _STATUS = 3
 _TIMEOUT = 7
 _MARK = 8
 _ID = 12
+_MASTER = 14
 _ZONE = 18
 _MARK_MASK = 21
 _STATUS_MASK = 26
@@ -83,7 +84,10 @@ class Tuple(NamedTuple):
 
 
 class Connection(NamedTuple):
-    """An entry. `id` tells it from a later one of the same tuple."""
+    """An entry. `id` tells it from a later one of the same tuple.
+
+    `master` began the connection that this one belongs to (Status.EXPECTED), as the data of FTP do.
+    """
 
     original: Tuple
     reply: Tuple
@@ -92,6 +96,7 @@ class Connection(NamedTuple):
     timeout_s: int = 0
     id: int = 0
     zone: int = 0
+    master: Tuple | None = None
 
     def __str__(self) -> str:
         return str(self.original)
@@ -159,6 +164,7 @@ def parse(message: Message) -> Connection:
         number(attributes, _TIMEOUT),
         number(attributes, _ID),
         number(attributes, _ZONE),
+        parse_tuple(attributes[_MASTER]) if _MASTER in attributes else None,
     )
 
 
