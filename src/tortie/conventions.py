@@ -21,6 +21,11 @@ GATEWAY_V6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # the link-local address 
 
 VETH_MAC = "ee:ee:ee:ee:ee:ee"
 
+# Groups of nflog in which every policy backend tells of packets: dropped ones with the reason as prefix, and those
+# that a rule's Log action names.
+DROP_GROUP = 1160
+LOG_GROUP = 1161
+
 
 def host_end_mac(kind: str, guest_mac: str) -> str:
     """The MAC of the host end, from the link's kind and the guest's MAC; empty: leave the interface's own.

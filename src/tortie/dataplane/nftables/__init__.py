@@ -1,13 +1,14 @@
 """Policy by nftables, in a table of our own.
 
 `rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `cover` keeps
-prefixes apart; `table` is the kernel's side; `sink` joins them.
+prefixes apart; `table` is the kernel's side; `sink` joins them; `drops` reads what was counted.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
@@ -16,7 +17,7 @@ from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, o
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.reconcile import Table
 
-__all__ = ["NftablesBackend", "make"]
+__all__ = ["NftablesBackend", "dropped", "make"]
 
 _DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values(), *HOST_MAPS})
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from tortie.conventions import LOG_GROUP
 from tortie.dataplane.nftables.match import (
     ADDRESS,
     HasNetworks,
@@ -25,7 +26,6 @@ from tortie.dataplane.nftables.match import (
     side,
 )
 from tortie.dataplane.nftables.rows import (
-    LOG_GROUP,
     ChainSpec,
     KernelRule,
     Kind,

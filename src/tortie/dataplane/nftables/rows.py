@@ -20,9 +20,6 @@ from tortie.kernel.netfilter.datatype import DataType
 from tortie.kernel.netfilter.verdict import Verdict
 
 TABLE = "tortie"
-# Where dropped and logged packets are told of (nflog groups).
-DROP_GROUP = 1160
-LOG_GROUP = 1161
 
 
 class Kind(IntEnum):

@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Network
 
+from tortie.conventions import DROP_GROUP
 from tortie.dataplane.nftables.match import side
 from tortie.dataplane.nftables.rows import (
-    DROP_GROUP,
     ChainSpec,
     KernelRule,
     Kind,
@@ -75,7 +75,7 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bo
         rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,), (VERDICT,))
     rows[RowKey(Kind.SET, WORKLOADS)] = SetSpec((IFNAME,))
     # In this order, since the later ones lead to those before.
-    chains = {f"drop-{reason}": ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
+    chains = {drop_chain(reason): ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
     chains |= {
         CHECKED: ChainSpec(tuple(_checked(settings))),
         TO_HOST: ChainSpec(tuple(_to_host(settings, lenient=lenient))),
@@ -230,8 +230,13 @@ def _drop(reason: Reason, settings: PolicySettings) -> Iterator[KernelRule]:
         yield KernelRule(body((Counter(), Decide(DROP))))
 
 
+def drop_chain(reason: Reason) -> str:
+    """The chain in which packets end for that reason; its counters say how many."""
+    return f"drop-{reason}"
+
+
 def dropped(reason: Reason) -> Verdict:
-    return goto(f"drop-{reason}")
+    return goto(drop_chain(reason))
 
 
 # --- Pieces of rules

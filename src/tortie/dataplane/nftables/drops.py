@@ -1,0 +1,27 @@
+"""How many packets were dropped for each reason, from the counters of the chains in which they end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tortie.dataplane.nftables.rows import TABLE
+from tortie.dataplane.nftables.skeleton import drop_chain
+from tortie.errors import Gone
+from tortie.intent.verdict import Reason
+from tortie.kernel.netfilter import rule
+from tortie.kernel.netfilter.message import Family
+from tortie.kernel.netfilter.rule import Figures
+from tortie.kernel.netfilter.socket import NetfilterSocket
+
+
+def dropped(sock: NetfilterSocket) -> Mapping[Reason, Figures]:
+    """Since each chain was written; a change of `deny` writes some of them anew, and they count from zero."""
+    return {reason: _sum(sock, drop_chain(reason)) for reason in Reason}
+
+
+def _sum(sock: NetfilterSocket, chain: str) -> Figures:
+    try:
+        found = [each for one in rule.dump(sock, Family.INET, TABLE, chain) for each in rule.figures(one.expressions)]
+    except Gone:
+        found = []
+    return Figures(sum(each.packets for each in found), sum(each.octets for each in found))
