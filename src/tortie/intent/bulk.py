@@ -14,7 +14,7 @@ from tortie.intent.indexed import IndexedState
 from tortie.intent.packet import Fib, Flow, Packet
 from tortie.intent.policy import Chain, Direction, Family
 from tortie.intent.state import PolicyChanges
-from tortie.intent.verdict import Journey, Judge, Verdict
+from tortie.intent.verdict import Destination, Journey, Judge, Verdict
 from tortie.model.resource import ResourceKey
 
 _FAMILIES: tuple[Family, ...] = (4, 6)
@@ -59,15 +59,20 @@ class BulkJudge:
                     yield from self._classifier(kind).compile()
             yield
         for host in list(self._state.host_endpoints.values()):
+            chains = [(host.pre_dnat, Direction.INGRESS)]
             for ways in (host.normal, host.forward, host.untracked):
-                used |= {(ways.chain(direction), direction, family) for direction in Direction for family in _FAMILIES}
-            used |= {(host.pre_dnat, Direction.INGRESS, family) for family in _FAMILIES}
+                chains += [(ways.chain(direction), direction) for direction in Direction]
+            for chain, direction in chains:
+                for family in _FAMILIES:
+                    used.add((chain, direction, family))
+                    yield from self._classifier((chain, direction, family)).compile()
+            yield
         if self.prepared:  # else something changed meanwhile, and what is used is not known
             for kind in self._compiled.keys() - used:
                 del self._compiled[kind]
 
-    def verdict(self, packet: Packet, flow: Flow, fib: Fib) -> Verdict:
-        return _QuickJourney(self, self._state, packet, flow, fib).end()
+    def verdict(self, packet: Packet, flow: Flow, fib: Fib, became: Destination | None = None) -> Verdict:
+        return _QuickJourney(self, self._state, packet, flow, fib, became).end()
 
     def hits(self, judge: Judge, packet: Packet) -> Iterator[Hit]:
         place = judge.endpoint, judge.sort, judge.direction, packet.family
@@ -85,8 +90,16 @@ class BulkJudge:
 
 
 class _QuickJourney(Journey):
-    def __init__(self, judge: BulkJudge, state: IndexedState, packet: Packet, flow: Flow, fib: Fib) -> None:
-        super().__init__(state, packet, flow, fib)
+    def __init__(
+        self,
+        judge: BulkJudge,
+        state: IndexedState,
+        packet: Packet,
+        flow: Flow,
+        fib: Fib,
+        became: Destination | None,
+    ) -> None:
+        super().__init__(state, packet, flow, fib, became)
         self._judge = judge
 
     def hits(self, judge: Judge) -> Iterator[Hit]:

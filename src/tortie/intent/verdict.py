@@ -91,6 +91,13 @@ class Translation(NamedTuple):
     destination: Address
 
 
+class Destination(NamedTuple):
+    """What the destination of a packet became, when somebody else translated it."""
+
+    address: Address
+    port: int | None
+
+
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of a packet, and why. `rule` is the one that decided, if one did."""
 
@@ -103,9 +110,13 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     translated: Translation | None = None  # None: nothing is translated
 
 
-def verdict(state: PolicyState, packet: Packet, flow: Flow, fib: Fib) -> Verdict:
-    """What must happen to the packet at this node. Pure, and O(everything in the state)."""
-    return Journey(state, packet, flow, fib).end()
+def verdict(state: PolicyState, packet: Packet, flow: Flow, fib: Fib, became: Destination | None = None) -> Verdict:
+    """What must happen to the packet at this node. Pure, and O(everything in the state).
+
+    `became` is what rules of others, or a connection that stands, make of its destination; None: what floating
+    addresses do.
+    """
+    return Journey(state, packet, flow, fib, became).end()
 
 
 class Judge(NamedTuple):
@@ -121,12 +132,15 @@ class Judge(NamedTuple):
 class Journey:
     """One packet on its way; what it meets is noted in `trace`. What chains decide may be found quicker: `hits`."""
 
-    def __init__(self, state: PolicyState, packet: Packet, flow: Flow, fib: Fib) -> None:
+    def __init__(
+        self, state: PolicyState, packet: Packet, flow: Flow, fib: Fib, became: Destination | None = None
+    ) -> None:
         self.state = state
         self.original = packet
         self.packet = packet  # as it is now
         self.flow = flow
         self.fib = fib
+        self.became = became
         self.trace: list[Step] = []
         self.trusted = False  # allowed before connection tracking: no later place of the host's own asks again
         self.admitted = False  # allowed before translation: the host endpoint it came by does not ask again
@@ -228,6 +242,10 @@ class Journey:
 
     def _translate_destination(self) -> None:
         """Floating addresses lead to the address inside."""
+        if self.became is not None:
+            address, port = self.became
+            self.packet = msgspec.structs.replace(self.packet, destination=address, destination_port=port)
+            return
         inside = self.state.inside(self.packet.destination)
         if inside is not None:
             self.packet = msgspec.structs.replace(self.packet, destination=inside)

@@ -5,23 +5,25 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import msgspec
 import pytest
 
 from tests.contract.arena import WORLD, A, Arena, B
 from tests.netns.conftest import NetnsFactory
-from tests.unit.intent.policy_text import packet, policy, profile, workload
+from tests.unit.intent.policy_text import chain, packet, policy, profile, workload
 from tortie.dataplane import nftables
 from tortie.dataplane.events import DropCounters, Event, Kind, Listener
 from tortie.dataplane.events.ration import BURST
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
-from tortie.intent.policy import PolicySettings
+from tortie.intent.policy import BothWays, HostEndpointPolicy, PolicySettings
 from tortie.intent.state import PolicyChanges
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.nflog import LogSocket
 from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.model.resource import ResourceKey
 
 MACS = {port.interface: port.mac for port in (A, B, WORLD)}
 NAMES = {"a": "WorkloadEndpoint(default/a)", "b": "WorkloadEndpoint(default/b)"}
@@ -155,6 +157,40 @@ def test_a_log_action_names_its_rule(host: Host) -> None:
     assert (event.kind, event.reason) == (Kind.LOG, "log")
     assert event.logged_by == ("GlobalNetworkPolicy(web) ingress rule 0",)
     assert 22 in host.arena.received({22})
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("eth0 192.0.2.1:9 > 172.18.203.125:81 tcp", "GlobalNetworkPolicy(web) ingress rule 3"),  # to the host
+        ("calia 10.65.0.1:9 > 192.0.2.1:83 tcp", "GlobalNetworkPolicy(through) egress rule 0"),  # through it
+        ("eth0 192.0.2.1:9 > 172.18.203.125:84 tcp", "GlobalNetworkPolicy(before) ingress rule 0"),
+    ],
+)
+def test_a_host_endpoint_that_goes_by_its_address(host: Host, text: str, rule: str) -> None:
+    through, before = (
+        policy("through", egress="Deny tcp destination=83"),
+        policy("before", ingress="Deny destination=84"),
+    )
+    endpoint = HostEndpointPolicy(
+        key=ResourceKey("HostEndpoint", "", "uplink"),
+        interface="",
+        addresses=(ip_address("172.18.203.125"),),
+        normal=BothWays(ingress=chain("default=web")),
+        forward=BothWays(egress=chain("default=through")),
+        pre_dnat=chain("default:pass=before"),
+    )
+    policies = {**ALL.policies, through.key: through, before.key: before}
+    held = {"eth0": frozenset({ip_address("172.18.203.125"), ip_address("fd00:18::125")})}
+    host.backend.observe(held)
+    host.take(msgspec.structs.replace(ALL, policies=policies, host_endpoints={endpoint.key: endpoint}))
+    host.send(text)
+    found: list[Event] = []
+    while not found:
+        # What the host says by itself, such as to its neighbours, may be dropped too.
+        found = [event for event in host.told() if event.source_port == 9]
+    (event,) = found
+    assert (event.reason, event.endpoint, event.rule) == ("policy", "HostEndpoint(uplink)", rule)
 
 
 @pytest.mark.parametrize("deny", ["Drop", "Reject"])

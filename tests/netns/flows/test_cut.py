@@ -10,10 +10,11 @@ import msgspec
 import pytest
 
 from tests.netns.flows.scene import MACS, V4, V6, Net, Scene, talk
-from tests.unit.intent.policy_text import policy, profile, workload
-from tortie.intent.policy import NatPool
+from tests.unit.intent.policy_text import chain, policy, profile, workload
+from tortie.intent.policy import BothWays, FailsafePort, FloatingAddress, HostEndpointPolicy, NatPool, PolicySettings
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.conntrack import Connection
+from tortie.model.resource import ResourceKey
 
 BOTH = pytest.mark.parametrize("net", [V4, V6], ids=["IPv4", "IPv6"])
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
@@ -187,6 +188,57 @@ def test_what_others_translate_is_judged_by_what_it_became(scene: Scene) -> None
     left = scene.connections(TCP)
     assert (len(ids(left, 8080)), len(ids(left, 8081))) == (0, 1)
     talk(*ends[8081])
+
+
+def test_what_the_backend_translates(scene: Scene) -> None:
+    """In by a floating address, out through the host's own."""
+    outside = ip_address("192.0.2.77")
+    floating = msgspec.structs.replace(A, floating=(FloatingAddress(outside, ip_address(V4.a)),))
+    scene.world.run(f"ip route add {outside} via {V4.host}")
+    outgoing = (NatPool(ip_network("10.65.0.0/16"), outgoing=True),)
+    scene.agent.take(msgspec.structs.replace(ALL, workloads={A.key: floating, B.key: B}, pools=outgoing))
+    ends = {}
+    for port in (80, 81):
+        with scene.a.call(lambda port=port: socket.create_server((V4.a, port))) as listener:  # type: ignore[misc]
+            ends[port] = scene.connect(scene.world, str(outside), port, listener)
+    asking = scene.tcp(scene.b, scene.world, V4.world, 443)
+    assert asking[1].getpeername()[0] == V4.host
+    q = policy("q", egress="Deny tcp destination=443\nAllow")
+    quiet = msgspec.structs.replace(B, policy=workload("b", V4.b, ingress="default=client", egress="default=q").policy)
+    scene.agent.take(PolicyChanges(policies={CLOSED.key: CLOSED, q.key: q}, workloads={B.key: quiet}))
+    left = scene.connections(TCP)
+    assert [len(ids(left, port)) for port in (80, 81, 443)] == [0, 1, 0]
+    talk(*ends[81])
+
+
+@BOTH
+def test_a_host_endpoint(scene: Scene, net: Net) -> None:
+    """The host's own connections, but those on a failsafe port."""
+    host = policy("host", ingress="Allow", egress="Allow")
+    eth0 = HostEndpointPolicy(
+        key=ResourceKey("HostEndpoint", "", "eth0"),
+        interface="eth0",
+        normal=BothWays(ingress=chain("default=host"), egress=chain("default=host")),
+    )
+    scene.agent.take(
+        msgspec.structs.replace(
+            ALL,
+            policies={**ALL.policies, host.key: host},
+            host_endpoints={eth0.key: eth0},
+            settings=PolicySettings(failsafe_inbound=(FailsafePort(TCP, 22),)),
+        )
+    )
+    cut = scene.tcp(scene.world, scene.host, net.host, 23)
+    safe = scene.tcp(scene.world, scene.host, net.host, 22)
+    through = scene.tcp(scene.world, scene.a, net.a, 81)
+    closed = policy("host", ingress="Deny", egress="Allow icmp\nDeny")
+    scene.agent.take(PolicyChanges(policies={closed.key: closed}))
+    talk(*safe)
+    talk(*through)
+    cut[1].send(b"peer first")
+    cut[0].send(b"and the client")
+    talk(*safe)
+    assert [waiting(end) for end in cut] == [False, False]
 
 
 def test_a_walk_that_fails_is_told_and_repeated(scene: Scene) -> None:

@@ -106,7 +106,7 @@ NAME_A, NAME_B = "WorkloadEndpoint(default/a)", "WorkloadEndpoint(default/b)"
 def namer() -> Namer:
     state = IndexedState()
     state.take(STATE)
-    return Namer(state, BulkJudge(state))
+    return Namer(state, BulkJudge(state), lambda interface: frozenset())
 
 
 @pytest.mark.parametrize(

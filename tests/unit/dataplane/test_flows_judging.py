@@ -18,6 +18,7 @@ from tortie.intent.policy import (
     Address,
     AddressSet,
     BothWays,
+    FailsafePort,
     FloatingAddress,
     HostEndpointPolicy,
     NatPool,
@@ -98,12 +99,12 @@ def connection(text: str) -> Connection:
     [
         ("10.65.0.2:9 > 10.65.0.1:80 udp", "10.65.0.2:9 > 10.65.0.1:80 udp"),
         ("[fd00::9]:9 > [fd00:65::1]:80 tcp", "[fd00::9]:9 > [fd00:65::1]:80 tcp syn"),
-        ("192.0.2.1:9 > 172.18.203.125:8080 tcp as 10.65.0.1:80", "192.0.2.1:9 > 10.65.0.1:80 tcp syn"),
+        ("192.0.2.1:9 > 172.18.203.125:8080 tcp as 10.65.0.1:80", "192.0.2.1:9 > 172.18.203.125:8080 tcp syn"),
         ("10.65.0.2 > 10.65.0.1 icmp 8", "10.65.0.2 > 10.65.0.1 icmp 8/0"),
         ("10.65.0.2 > 10.65.0.1 gre", "10.65.0.2 > 10.65.0.1 gre"),
     ],
 )
-def test_the_first_packet_is_what_policy_met(text: str, expected: str) -> None:
+def test_the_first_packet_is_as_it_was_sent(text: str, expected: str) -> None:
     made = first_packet(connection(text), Origin("calidb", MAC))
     assert made == packet(f"calidb {expected}")
 
@@ -180,6 +181,38 @@ def test_a_host_endpoint_by_address_is_found() -> None:
     ]
     judge = judge_of(ALL, PolicyChanges(host_endpoints={each.key: each for each in hosts}))
     assert not judge.denied(connection("198.51.100.1:9 > 10.65.0.1:80 tcp"))
+
+
+@pytest.mark.parametrize(
+    ("text", "denied"),
+    [
+        ("198.51.100.1:9 > 172.18.203.125:22 tcp", False),  # failsafe
+        ("198.51.100.1:9 > 172.18.203.125:80 tcp", False),
+        ("198.51.100.1:9 > 172.18.203.125:81 tcp", False),  # admitted by preDNAT policy
+        ("198.51.100.1:9 > 172.18.203.125:82 tcp", True),
+        ("172.18.203.125:9 > 198.51.100.1:80 tcp", True),
+        ("127.0.0.1:9 > 127.0.0.1:81 tcp", False),
+        # Sent to a port of the host that preDNAT policy allows, and became one of a workload.
+        ("198.51.100.1:9 > 172.18.203.125:8080 tcp as 10.65.0.1:80", False),
+        ("198.51.100.1:9 > 172.18.203.125:8081 tcp as 10.65.0.1:80", True),
+        ("198.51.100.1:9 > 172.18.203.125:8080 tcp as 10.65.0.1:81", True),
+    ],
+)
+def test_with_a_host_endpoint_everything_is_judged(text: str, denied: bool) -> None:
+    before = policy("before", ingress="Allow tcp destination=80:81,8080\nDeny")
+    eth0 = HostEndpointPolicy(
+        key=ResourceKey("HostEndpoint", "", "eth0"),
+        interface="eth0",
+        normal=BothWays(ingress=chain("default=web"), egress=chain("default=quiet")),
+        pre_dnat=chain("default:pass=before"),
+    )
+    settings = PolicySettings(failsafe_inbound=(FailsafePort(6, 22),))
+    judge = judge_of(
+        ALL,
+        PolicyChanges(policies={before.key: before}, host_endpoints={eth0.key: eth0}, settings=settings),
+    )
+    assert judge.concerns(connection(text))
+    assert judge.denied(connection(text)) is denied
 
 
 @pytest.mark.parametrize(

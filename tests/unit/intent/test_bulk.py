@@ -32,7 +32,7 @@ from tortie.intent.policy import (
 )
 from tortie.intent.prefixes import Prefixes
 from tortie.intent.state import PolicyChanges, PolicyState, SetDelta
-from tortie.intent.verdict import verdict
+from tortie.intent.verdict import Destination, verdict
 from tortie.model.resource import ResourceKey
 
 SEEDS = st.integers(0, 2**32)
@@ -95,7 +95,8 @@ def assert_agreement(chance: Chance, state: PolicyState, indexed: IndexedState, 
         if chance.often(0.1) and one.family == 4:
             one = msgspec.structs.replace(one, destination=FLOATING)
         flow = chance.choice(list(Flow))
-        assert judge.verdict(one, flow, FIB) == verdict(state, one, flow, FIB)
+        became = Destination(A.addresses[one.family == 6], 80) if chance.often(0.1) else None
+        assert judge.verdict(one, flow, FIB, became) == verdict(state, one, flow, FIB, became)
     for address in (*ADDRESSES, FLOATING, *HOST_ADDRESSES):
         assert (indexed.inside(address), indexed.outside(address)) == (state.inside(address), state.outside(address))
         for each in state.sets.values():

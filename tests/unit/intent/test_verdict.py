@@ -18,7 +18,7 @@ from tortie.intent.policy import (
     PolicySettings,
 )
 from tortie.intent.state import PolicyState
-from tortie.intent.verdict import Translation, verdict
+from tortie.intent.verdict import Destination, Translation, verdict
 from tortie.model.resource import ResourceKey
 
 WEB = workload("web", "10.65.0.1,fd00:65::1", ingress="default=web", egress="| open", mac=MAC)
@@ -303,3 +303,17 @@ def test_the_trace_names_every_rule_on_the_way() -> None:
     denied = verdict(STATE, packet("caliopen 10.65.0.4:9 > 10.65.0.1:9 tcp"), Flow.NEW, FIB)
     assert denied.endpoint == WEB.key
     assert str(found.trace[1].rule) == f"{key('db')} ingress rule 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "became", "expected"),
+    [
+        # Before the translation the packet is judged as it was sent, behind it as what it became.
+        ("eth0 198.51.100.1:9 > 172.18.203.125:8443 tcp", ("10.65.0.1", 80), "accept policy"),
+        ("eth0 198.51.100.1:9 > 172.18.203.125:443 tcp", ("10.65.0.1", 81), "drop tier-default default"),
+        ("eth0 198.51.100.66:9 > 172.18.203.125:8080 tcp", ("10.65.0.1", 80), "drop policy before ingress 0"),
+    ],
+)
+def test_what_others_translate(text: str, became: tuple[str, int], expected: str) -> None:
+    to = Destination(ip_address(became[0]), became[1])
+    assert said(verdict(GUARDED, packet(text), Flow.NEW, FIB, to)) == expected

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import msgspec
 
@@ -20,9 +21,10 @@ from tortie.dataplane.events.wire import parse
 from tortie.errors import Gone
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
+from tortie.intent.policy import Address
 from tortie.kernel.netfilter.nflog import LogSocket, Lost
 from tortie.kernel.netfilter.nflog import Packet as Told
-from tortie.kernel.netlink import link
+from tortie.kernel.netlink import address, link
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 # The kernel hands over up to 32 packets a datagram, each some tens of microseconds of work.
@@ -41,7 +43,7 @@ class Listener:
         netlink: NetlinkSocket,
         open_group: Callable[[int, int], LogSocket] = LogSocket,
     ) -> None:
-        self._namer = Namer(state, judge)
+        self._namer = Namer(state, judge, self._held)
         self._netlink = netlink
         self._ration = Ration()
         self._drops = open_group(DROP_GROUP, SNAP_BYTES)
@@ -86,6 +88,14 @@ class Listener:
         else:
             event = self._namer.log(time_s, packet, interface, out_interface)
         self.ring.add(msgspec.structs.replace(event, untold=untold))
+
+    def _held(self, interface: str) -> frozenset[Address]:
+        """The host's addresses there; none when it is gone."""
+        try:
+            ifindex = link.get(self._netlink, interface).ifindex
+        except Gone:
+            return frozenset()
+        return frozenset(ip_address(each.address) for each in address.dump(self._netlink, ifindex=ifindex))
 
     def _name(self, ifindex: int) -> str:
         """Empty for none; of an interface that is gone, its index. It may have another name than it had just now."""

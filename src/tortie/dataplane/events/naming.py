@@ -6,6 +6,7 @@ have decided otherwise: then policy has changed between the packet and the quest
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_network
 
 import msgspec
@@ -14,18 +15,19 @@ from tortie.dataplane.events.event import Event, Kind
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
 from tortie.intent.packet import Fib, Flow, Packet, Route
-from tortie.intent.policy import Action
+from tortie.intent.policy import Action, Address
 from tortie.intent.verdict import Reason, Verdict
 
 _BY_POLICY = frozenset({Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MATCHED})
 
 
 class Namer:
-    """Names by the state as it is."""
+    """Names by the state as it is. `held` is the host's addresses on an interface: a host endpoint may go by them."""
 
-    def __init__(self, state: IndexedState, judge: BulkJudge) -> None:
+    def __init__(self, state: IndexedState, judge: BulkJudge, held: Callable[[str], frozenset[Address]]) -> None:
         self._state = state
         self._judge = judge
+        self._held = held
 
     def subject(self, packet: Packet | None, interface: str, out_interface: str) -> str:
         """Whose packet it is, for rationing: its endpoint, else its interface."""
@@ -58,7 +60,10 @@ class Namer:
     def _verdict(self, packet: Packet, out_interface: str) -> Verdict:
         """Told at a hook behind the routing: where it leads is known, and without an interface it is this host."""
         route = Route(ip_network(packet.destination), out_interface)
-        return self._judge.verdict(packet, Flow.NEW, Fib(routes=(route,)))
+        held = {}
+        if self._state.host_endpoints:
+            held = {name: self._held(name) for name in (packet.interface, out_interface) if name}
+        return self._judge.verdict(packet, Flow.NEW, Fib(routes=(route,), addresses=held))
 
     def _event(
         self, time_s: float, kind: Kind, reason: str, packet: Packet | None, interface: str, out_interface: str

@@ -7,7 +7,8 @@ connection was allowed by: a walk finds the same whatever happened before.
 Invariants:
 * `apply` is called when the kernel has the policy: what begins from then on is the rules' matter.
 * A step takes some milliseconds, however many connections and rules there are.
-* Connections of which no end is an endpoint's are not touched, but for those of a workload that left.
+* Connections of which no end is an endpoint's are not touched, but for those of a workload that left; with host
+  endpoints every connection is judged.
 * It is over when a walk found nothing to cut.
 
 Deleting an entry cuts, because a TCP packet in the middle of a conversation opens none (the backends' part), and any

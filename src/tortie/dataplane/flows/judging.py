@@ -15,6 +15,7 @@ from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
 from tortie.intent.packet import ICMP, ICMPV6, SYN, TCP, WITH_PORTS, Fib, Flow, Packet, Route
 from tortie.intent.policy import Address
+from tortie.intent.verdict import Destination
 from tortie.kernel.netfilter.conntrack import Connection, Tuple
 
 # The interface of what came from where no route leads back. No interface has this name.
@@ -52,7 +53,9 @@ class FlowJudge:
         self._allowed_sources.clear()
 
     def concerns(self, connection: Connection) -> bool:
-        """Whether a workload of this host is at one of its ends."""
+        """Whether one of our endpoints has a say: a workload at one of its ends, or any host endpoint."""
+        if self._state.host_endpoints:
+            return True
         owners, floating = self._state.owners, self._state.insides
         ends = _addresses(connection)
         if any(end in owners or end in floating for end in ends):
@@ -64,11 +67,8 @@ class FlowJudge:
         if connection.master is not None:
             connection = Connection(connection.master, _answer(connection.master))
         destination = address(connection.reply.source)
-        leads_to = self._route(destination)
-        routes = [leads_to] if leads_to else []
-        inside = self._state.inside(destination)
-        if inside is not None:
-            routes += [found] if (found := self._route(inside)) else []
+        leads_to = self._route(self._state.inside(destination) or destination)
+        routes = {route for route in (leads_to, self._route(address(connection.original.destination))) if route}
         out = leads_to.interface if leads_to else _SOMEWHERE
         origins = self._origins_of(connection.original.source)
         # What came by an interface hardly leaves by it again, if it may have come by another.
@@ -78,8 +78,10 @@ class FlowJudge:
             names = {out, *(origin.interface for origin in likely)}
             held = {name: self._routes.held(name) for name in names if name}
         fib = Fib(routes=tuple(routes), addresses=held)
+        became = _became(connection)
         return all(
-            self._judge.verdict(first_packet(connection, origin), Flow.NEW, fib).action != "accept" for origin in likely
+            self._judge.verdict(first_packet(connection, origin), Flow.NEW, fib, became).action != "accept"
+            for origin in likely
         )
 
     def is_leftover(self, connection: Connection) -> bool:
@@ -131,18 +133,26 @@ class FlowJudge:
         return found
 
 
-def first_packet(connection: Connection, origin: Origin) -> Packet:
-    """As policy met it: the destination translated, the source not yet."""
+def _became(connection: Connection) -> Destination | None:
+    """What its destination was translated to, by whomever."""
     sent, answer = connection.original, connection.reply
+    if (sent.destination, sent.destination_port) == (answer.source, answer.source_port):
+        return None
+    return Destination(address(answer.source), answer.source_port if sent.protocol in WITH_PORTS else None)
+
+
+def first_packet(connection: Connection, origin: Origin) -> Packet:
+    """As it was sent."""
+    sent = connection.original
     protocol = sent.protocol
     with_ports = protocol in WITH_PORTS
     is_icmp = protocol in (ICMP, ICMPV6)
     return Packet(
         source=address(sent.source),
-        destination=address(answer.source),
+        destination=address(sent.destination),
         protocol=protocol,
         source_port=sent.source_port if with_ports else None,
-        destination_port=answer.source_port if with_ports else None,
+        destination_port=sent.destination_port if with_ports else None,
         icmp_type=sent.icmp_type if is_icmp else None,
         icmp_code=sent.icmp_code if is_icmp else None,
         tcp_flags=SYN if protocol == TCP else None,
