@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import insort
 
-from tortie.intent.policy import Address, AddressSet, Network, SetId, WorkloadPolicy
+from tortie.intent.packet import Fib
+from tortie.intent.policy import Address, AddressSet, HostEndpointPolicy, Network, SetId, WorkloadPolicy
 from tortie.intent.prefixes import Prefixes
 from tortie.intent.state import PolicyChanges, PolicyState
 from tortie.model.resource import ResourceKey
@@ -42,6 +43,10 @@ class IndexedState(PolicyState, kw_only=True):
     def workload(self, interface: str) -> WorkloadPolicy | None:
         keys = self.interfaces.get(interface)
         return self.workloads[keys[0]] if keys else None
+
+    def host_endpoint(self, interface: str, fib: Fib) -> HostEndpointPolicy | None:
+        """There are few, and on most hosts none."""
+        return PolicyState.host_endpoint(self, interface, fib) if self.host_endpoints else None
 
     def owner(self, packed: bytes) -> WorkloadPolicy | None:
         """The workload that has the address. The lowest key wins."""

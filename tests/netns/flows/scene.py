@@ -56,7 +56,7 @@ class Agent:
         self.judge = BulkJudge(self.state)
         self.refusals = 0  # so many times no connections are listed
         self.audit = FlowAudit(self.state, self.judge, self._open, self._netlink)
-        self._now = time.monotonic()
+        self.now = time.monotonic()
 
         self._host = host
 
@@ -93,8 +93,8 @@ class Agent:
 
     def step(self) -> None:
         """Of the audit; time goes as fast as it wishes."""
-        self.audit.apply(self._now)
-        self._now = max(self._now, self.audit.next_due() or 0.0)
+        self.audit.apply(self.now)
+        self.now = max(self.now, self.audit.next_due() or 0.0)
 
 
 class Scene:

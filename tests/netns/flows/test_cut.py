@@ -11,6 +11,7 @@ import pytest
 
 from tests.netns.flows.scene import MACS, V4, V6, Net, Scene, talk
 from tests.unit.intent.policy_text import chain, policy, profile, workload
+from tortie.dataplane.flows.audit import AGAIN_S
 from tortie.intent.policy import BothWays, FailsafePort, FloatingAddress, HostEndpointPolicy, NatPool, PolicySettings
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.conntrack import Connection
@@ -250,6 +251,50 @@ def test_a_walk_that_fails_is_told_and_repeated(scene: Scene) -> None:
         scene.agent.step()
     assert scene.agent.audit.problem is not None
     assert scene.agent.audit.problem.reason == "they are not audited: list connections: try again"
+    scene.agent.settle()
+    assert_cut(scene, V4, client, server)
+
+
+def test_a_burst_of_changes_is_one_walk(scene: Scene) -> None:
+    scene.agent.take(ALL)
+    walks = scene.agent.audit.walks
+    for policies in (CUT.policies, ALL.policies, CUT.policies):
+        scene.agent.enforce(PolicyChanges(policies=policies))
+    scene.agent.settle()
+    assert scene.agent.audit.walks == walks + 1
+
+
+def test_what_comes_back_is_looked_for_at_growing_intervals(scene: Scene) -> None:
+    """The kernel lets it in again: somebody took the rules away."""
+    scene.agent.take(ALL)
+    client, _ = served(scene, V4, 80)
+    audit, now = scene.agent.audit, scene.agent.now
+    for part in (scene.agent.state, scene.agent.judge, audit):
+        part.take(CUT)
+    pauses: list[float] = []
+    for _ in range(4):
+        walks = audit.walks
+        while audit.walks == walks:
+            if not audit.apply(now) and audit.walks == walks:
+                now = audit.next_due() or now
+        client.send(b"again")
+        pauses.append((audit.next_due() or now) - now)
+    assert audit.cut == len(pauses)
+    assert all(pause >= AGAIN_S * 4**number for number, pause in enumerate(pauses)), pauses
+
+
+def test_a_change_during_a_walk_is_followed_by_another(scene: Scene) -> None:
+    scene.agent.take(ALL)
+    client, server = scene.tcp(scene.b, scene.a, V4.a, 80)
+    audit = scene.agent.audit
+    audit.demand()
+    walks = audit.walks
+    audit.apply(scene.agent.now)
+    assert audit.next_due() is not None
+    scene.agent.enforce(CUT)
+    scene.agent.now = audit.next_due() or 0.0
+    while audit.walks == walks:
+        scene.agent.step()
     scene.agent.settle()
     assert_cut(scene, V4, client, server)
 

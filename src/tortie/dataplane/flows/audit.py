@@ -121,12 +121,15 @@ class FlowAudit:
         """All that policy forbids is cut."""
         return not self._wanted and self._due is None and self._steps is None
 
-    def _starts(self, now: float) -> bool:
+    def _schedule(self, now: float) -> None:
         if self._wanted:
             self._wanted = False
             soon = max(now + (0.0 if self._first else DEBOUNCE_S), self._not_before)
             self._due = soon if self._due is None else min(soon, self._due)
             self._again_s = AGAIN_S
+
+    def _starts(self, now: float) -> bool:
+        self._schedule(now)
         if self._due is None or now < self._due:
             return False
         self._due = None
@@ -150,6 +153,7 @@ class FlowAudit:
         if self._cut or self._failed:
             self._due = now + self._again_s
             self._again_s = min(4 * self._again_s, MAX_AGAIN_S)
+        self._schedule(now)  # what changed during the walk
 
     def _walk(self) -> Iterator[None]:
         departed, self._departed = self._departed, set()

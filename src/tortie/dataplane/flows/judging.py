@@ -66,9 +66,12 @@ class FlowJudge:
         """Whether no way by which its first packet may have come here would be open to it now."""
         if connection.master is not None:
             connection = Connection(connection.master, _answer(connection.master))
+        became = _became(connection)
         destination = address(connection.reply.source)
         leads_to = self._route(self._state.inside(destination) or destination)
-        routes = {route for route in (leads_to, self._route(address(connection.original.destination))) if route}
+        routes = [leads_to] if leads_to else []
+        if became is not None and (before := self._route(address(connection.original.destination))):
+            routes.append(before)
         out = leads_to.interface if leads_to else _SOMEWHERE
         origins = self._origins_of(connection.original.source)
         # What came by an interface hardly leaves by it again, if it may have come by another.
@@ -78,7 +81,6 @@ class FlowJudge:
             names = {out, *(origin.interface for origin in likely)}
             held = {name: self._routes.held(name) for name in names if name}
         fib = Fib(routes=tuple(routes), addresses=held)
-        became = _became(connection)
         return all(
             self._judge.verdict(first_packet(connection, origin), Flow.NEW, fib, became).action != "accept"
             for origin in likely
