@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec.inspect as mi
@@ -37,6 +37,78 @@ def faults(part: object, cls: type, path: str, stored: object = None) -> Iterato
     model wrote it. In a list it may stand in any element, since elements move.
     """
     return _faults(part, type_info(cls), path, _shape(stored, type_info(cls)))
+
+
+def is_faultless(part: object, cls: type) -> bool:
+    """Whether a part of a document that the decoder takes for a `cls` has none of the faults that only the walk finds.
+
+    For a document in order, as most are, in a fifth of the walk's time.
+    """
+    test = _test_of_class(cls)
+    return test is None or test(part)
+
+
+_Test = Callable[[Any], bool]
+
+
+@functools.cache
+def _test_of_class(cls: type) -> _Test | None:
+    return _test(type_info(cls))
+
+
+def _test(info: mi.Type) -> _Test | None:
+    """What is to be asked of a value that the decoder takes; None for nothing."""
+    match info:
+        case mi.Metadata(type=inner, extra_json_schema=schema):
+            return _pattern_test((schema or {}).get("pattern", ""), _test(inner))
+        case mi.UnionType(types=types):
+            tests = [_test(each) for each in types if not isinstance(each, mi.NoneType)]
+            return _optional_test(tests[0]) if len(tests) == 1 else _left_to_the_walk if any(tests) else None
+        case mi.StructType(fields=fields):
+            return _struct_test({field.encode_name: _test(field.type) for field in fields})
+        case mi.VarTupleType(item_type=item):
+            return _every_test(_test(item), lambda value: value)
+        case mi.DictType(value_type=item):
+            return _every_test(_test(item), lambda value: value.values())
+        case mi.IntType():
+            return lambda value: type(value) is int  # the decoder takes 1.0 as well
+    return None
+
+
+def _pattern_test(pattern: str, inner: _Test | None) -> _Test | None:
+    if not pattern:
+        return inner
+    search = re.compile(pattern).search
+
+    def test(value: Any) -> bool:
+        return (inner is None or inner(value)) and (not isinstance(value, str) or search(value) is not None)
+
+    return test
+
+
+def _optional_test(inner: _Test | None) -> _Test | None:
+    return None if inner is None else lambda value: value is None or inner(value)
+
+
+def _struct_test(tests: Mapping[str, _Test | None]) -> _Test:
+    def test(value: Any) -> bool:
+        for name, part in value.items():
+            if name not in tests:
+                return False
+            inner = tests[name]
+            if inner is not None and not inner(part):
+                return False
+        return True
+
+    return test
+
+
+def _every_test(inner: _Test | None, parts: Callable[[Any], Iterable[Any]]) -> _Test | None:
+    return None if inner is None else lambda value: all(map(inner, parts(value)))
+
+
+def _left_to_the_walk(_: Any) -> bool:
+    return False
 
 
 def without_faults(part: Any, cls: type) -> Any:

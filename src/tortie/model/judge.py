@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from tortie.errors import Problem, Sort
-from tortie.model.check import UNKNOWN_FIELD, faults, join
+from tortie.model.check import UNKNOWN_FIELD, faults, is_faultless, join
 from tortie.model.kind import Kind
 from tortie.model.names import annotation_problems, label_problems, name_fault, suggestion
 from tortie.model.resource import Metadata
@@ -23,11 +23,11 @@ def read(part: object, cls: type[Value], path: str, stored: object = None) -> tu
     The part is as `understood` gives it. Unknown fields are faults that leave a value, unless `stored` has them too
     (see `check.faults`).
     """
-    problems = list(faults(part, cls, path, stored))
     try:
-        return convert(part, cls), problems
+        value = convert(part, cls)
     except msgspec.ValidationError as error:
-        return None, problems or [Problem(path, "", str(error), Sort.TYPE)]
+        return None, [*faults(part, cls, path, stored)] or [Problem(path, "", str(error), Sort.TYPE)]
+    return value, [] if is_faultless(part, cls) else [*faults(part, cls, path, stored)]
 
 
 def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping[str, Any]) -> Iterator[Problem]:
