@@ -62,6 +62,8 @@ class Reconciler(Generic[K, V]):
         if self._tracker.desired(key) != value:
             self.retry(key)
         self._tracker.want(key, value)
+        if self._tracker.right(key):
+            self._forget(key)
 
     def unwant(self, key: K) -> None:
         self._forget(key)

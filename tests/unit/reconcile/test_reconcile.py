@@ -184,6 +184,16 @@ def test_a_changed_wish_is_tried_at_once() -> None:
     assert table.rows == {"a": 2}
 
 
+def test_a_row_that_could_not_go_and_is_wanted_again_has_no_failure() -> None:
+    table = FaultyTable({"a": 1}, fail_at=1)
+    reconciler = Reconciler("rows", table)
+    reconciler.resync()
+    reconciler.apply_deletes(0.0)
+    assert "a" in reconciler.failures
+    reconciler.want("a", 1)
+    assert (reconciler.failures, reconciler.next_due()) == ({}, None)
+
+
 def test_a_table_is_read_row_by_row_in_bounded_steps() -> None:
     table = FaultyTable({"a": 1, "b": 2, "left": 3})
     reconciler = reconciler_for(table, {"a": 1, "b": 9, "new": 4})
