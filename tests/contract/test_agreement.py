@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.contract.arena import Arena
+from tests.contract.driver import Driver
 from tests.contract.generate import Chance, changes, packet
 from tests.netns.conftest import NetnsFactory
-from tortie.dataplane import nftables
-from tortie.dataplane.nftables import NftablesBackend
 from tortie.intent.packet import Flow, Packet
 from tortie.intent.state import PolicyState
 from tortie.intent.verdict import verdict
@@ -55,27 +54,28 @@ def one_way(packets: Iterable[Packet]) -> list[Packet]:
     return kept
 
 
-def settle(backend: NftablesBackend) -> None:
-    while backend.apply(time.monotonic()):
-        pass
-    assert list(backend.pending) == []
-
-
 @pytest.mark.timeout(600)
-def test_the_kernel_does_what_the_judge_says(arena: Arena, socket: NetfilterSocket) -> None:
-    backend = nftables.make(socket, ("cali", "tap"))
-    for _ in backend.resync():
-        pass
-    state = PolicyState()
+def test_the_kernel_does_what_the_judge_says(
+    arena: Arena, socket: NetfilterSocket, backend_name: str, tmp_path: Path
+) -> None:
+    driver = Driver(arena.namespace, backend_name, tmp_path)
+    try:
+        compare(driver, arena, socket)
+    finally:
+        driver.close()
+
+
+def compare(driver: Driver, arena: Arena, socket: NetfilterSocket) -> None:
+    driver.resync()
     compared = {"accept": 0, "drop": 0}
     for round_ in range(POLICIES):
         chance = Chance(f"{SEED}/{round_}")
         # Everything of the round before goes in the moment in which this one's comes.
         state = PolicyState()
         news = changes(chance)
-        backend.take(news)
+        driver.backend.take(news)
         state.take(news)
-        settle(backend)
+        driver.settle()
         expected = {}
         packets = one_way(packet(chance) for _ in range(PACKETS))
         arena.forget_flows(socket)

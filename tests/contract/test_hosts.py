@@ -19,6 +19,13 @@ from tortie.model.resource import ResourceKey
 
 __all__ = ["host"]
 
+
+@pytest.fixture
+def backend_name() -> str:
+    """The one backend so far that does this."""
+    return "nftables"
+
+
 POLICIES = [
     OPEN,
     policy("host", ingress="Allow tcp destination=443\nAllow udp", egress="Allow udp destination=443"),

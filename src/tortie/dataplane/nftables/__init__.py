@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tortie.dataplane.contract import Options
 from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import Kind
@@ -17,7 +18,7 @@ from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, o
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.reconcile import Table
 
-__all__ = ["NftablesBackend", "dropped", "make"]
+__all__ = ["BACKENDS", "NftablesBackend", "dropped", "make"]
 
 _DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values(), *HOST_MAPS})
 
@@ -33,3 +34,10 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
         Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
     }
     return NftablesBackend(tables, chains, prefixes)
+
+
+def _open(options: Options) -> NftablesBackend:
+    return make(NetfilterSocket(), options.prefixes)
+
+
+BACKENDS = {"nftables": _open}

@@ -18,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from tortie.conventions import LOG_GROUP
+from tortie.dataplane.naming import comment_of, digest
 from tortie.dataplane.nftables.match import (
     ADDRESS,
     HasNetworks,
@@ -33,7 +34,6 @@ from tortie.dataplane.nftables.rows import (
     RowKey,
     Rows,
     SetSpec,
-    digest,
 )
 from tortie.intent.folding import Field, Lookup, Part, fold
 from tortie.intent.policy import Action, Chain, Direction, Family, Network, ObjectKey, Policy, PortRange, Rule
@@ -151,7 +151,7 @@ def _compile(step: Rule | Lookup, policy: Policy, place: Place, rest: str, has_n
         return _lookup(step, policy, place, rest, has_networks)
     found = matches(step, place.family, has_networks)
     tail = tuple(_statements(step, policy, place, rest))
-    comment = comment_of(step)
+    comment = comment_of(step, COMMENT_BYTES)
     return Compiled(tuple(KernelRule(body((*one, *tail)), comment) for one in found.alternatives), found.sets)
 
 
@@ -170,18 +170,6 @@ def _verdict(rule: Rule, policy: Policy, place: Place, rest: str) -> Verdict:
     if rule.action is Action.DENY:
         return goto(DENIED)
     return goto(rest) if rest else RETURN
-
-
-def comment_of(rule: Rule) -> str:
-    """Where the rule was written; nft takes 128 bytes, so the end of a long name is cut, and a hash stands for it."""
-    origin = rule.origin
-    text = f"{origin.tier + '|' if origin.tier else ''}{origin}"
-    encoded = text.encode()
-    if len(encoded) <= COMMENT_BYTES:
-        return text
-    place = str(origin).removeprefix(str(origin.owner))
-    kept = COMMENT_BYTES - len(place.encode()) - 21
-    return f"{encoded[:kept].decode(errors='ignore')}~{digest(text)}{place}"
 
 
 def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
@@ -213,7 +201,7 @@ def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks:
 def _comment_of_many(step: Lookup, policy: Policy, place: Place) -> str:
     first, last = step.entries[0].rule.origin, step.entries[-1].rule.origin
     both = msgspec.structs.replace(step.entries[0].rule, origin=first._replace(number=first.number))
-    return f"{comment_of(both)} to {last.number}"[:COMMENT_BYTES]
+    return f"{comment_of(both, COMMENT_BYTES)} to {last.number}"[:COMMENT_BYTES]
 
 
 def _loads(fields: Iterable[Field], family: Family) -> Iterator[Expression]:

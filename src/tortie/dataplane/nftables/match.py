@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
-from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, SetSpec, digest
+from tortie.dataplane.naming import digest
+from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, SetSpec
 from tortie.intent.packet import ICMP_FAMILY
 from tortie.intent.policy import Address, End, Family, Icmp, Member, NamedPort, Network, PortRange, Rule, SetId
 from tortie.intent.ranges import merged_networks, merged_ports

@@ -11,7 +11,6 @@ is removed in the reverse order. A set is filled before a chain uses it, which i
 
 from __future__ import annotations
 
-import hashlib
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -70,8 +69,3 @@ class ChainSpec(NamedTuple):
 
 RowValue = SetSpec | ChainSpec | Verdict | None  # of a member of a set that is no map there is nothing to say
 Rows = dict[RowKey, RowValue]
-
-
-def digest(*parts: object) -> str:
-    """20 hex digits that stand for these values: equal contents have equal names, whoever makes them."""
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:20]

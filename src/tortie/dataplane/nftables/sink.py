@@ -340,6 +340,10 @@ class NftablesBackend:
         return sum(reconciler.writes for reconciler in self._reconcilers.values())
 
     @property
+    def busy(self) -> bool:
+        return False
+
+    @property
     def in_sync(self) -> bool:
         return all(reconciler.in_sync for reconciler in self._reconcilers.values())
 
@@ -347,6 +351,9 @@ class NftablesBackend:
         """When a failed row should be tried again."""
         due = (reconciler.next_due() for reconciler in self._reconcilers.values())
         return min((time for time in due if time is not None), default=None)
+
+    def close(self) -> None:
+        self._chains.close()
 
 
 def _uses(workload: WorkloadPolicy | None) -> list[Use]:

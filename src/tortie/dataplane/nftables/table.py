@@ -235,6 +235,9 @@ class ChainTable:
         self._known: dict[str, ChainSpec] = {}
         self._emptied: set[str] = set()  # to be removed when nothing leads to them any more
 
+    def close(self) -> None:
+        self._sock.close()
+
     def read(self, wanted: Collection[str]) -> Mapping[str, ChainSpec]:
         rules: dict[str, list[KernelRule]] = {}
         for each in rule.dump(self._sock, Family.INET, TABLE):
