@@ -51,5 +51,12 @@ def filesystem_magic(path: str) -> int:
     return buffer[0]
 
 
+def getsockopt(descriptor: int, level: int, option: int, value: bytearray) -> None:
+    """With a question in `value`, which the answer then fills; Python's own can only receive."""
+    buffer = (ctypes.c_char * len(value)).from_buffer(value)
+    size = ctypes.c_uint32(len(value))
+    _checked(_libc.getsockopt(descriptor, level, option, buffer, ctypes.byref(size)))
+
+
 def syscall(number: int, *arguments: object) -> int:
     return _checked(_libc.syscall(ctypes.c_long(number), *arguments))

@@ -7,7 +7,7 @@ import contextlib
 import os
 import shlex
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tortie.errors import TortieError
 
@@ -19,16 +19,24 @@ class CommandFailed(TortieError):
     """A command did not do its work; `status` is its exit code, None if it never ran to its end."""
 
     def __init__(self, command: Sequence[str], reason: str, status: int | None = None, output: str = "") -> None:
+        self.command = shlex.join(command)
         self.status = status
         self.output = output  # standard output, then standard error
-        super().__init__(f"{shlex.join(command)}: {reason}" + (f": {output.strip()}" if output.strip() else ""))
+        super().__init__(f"{self.command}: {reason}" + (f": {output.strip()}" if output.strip() else ""))
 
 
-async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
-    """Runs the command and returns its standard output.
+async def run(
+    command: Sequence[str],
+    timeout_s: float,
+    stdin: str = "",
+    *,
+    output_bytes: int = OUTPUT_BYTES,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """Runs the command and returns its standard output; `environment` comes on top of our own.
 
     When it is late, talks too much or its caller is cancelled, it is killed with all that it started in its process
-    group. More output than `OUTPUT_BYTES` is a failure, never cut off silently.
+    group. More output than `output_bytes` is a failure, never cut off silently.
     """
     try:
         process = await asyncio.create_subprocess_exec(
@@ -37,13 +45,16 @@ async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
+            env={**os.environ, **(environment or {})},
         )
     except OSError as error:
         raise CommandFailed(command, error.strerror or str(error)) from error
     try:
         async with asyncio.timeout(timeout_s):
             _, output, errors = await asyncio.gather(
-                _feed(process, stdin), _collect(process.stdout), _collect(process.stderr)
+                _feed(process, stdin),
+                _collect(process.stdout, output_bytes),
+                _collect(process.stderr, output_bytes),
             )
             status = await process.wait()
     except BaseException as error:
@@ -51,7 +62,7 @@ async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
         if isinstance(error, TimeoutError):
             raise CommandFailed(command, f"no end after {timeout_s:g} s") from None
         if isinstance(error, _TooMuch):
-            raise CommandFailed(command, f"more than {OUTPUT_BYTES} bytes of output") from None
+            raise CommandFailed(command, f"more than {output_bytes} bytes of output") from None
         raise
     if status:
         reason = f"exit status {status}" if status > 0 else f"killed by signal {-status}"
@@ -59,9 +70,16 @@ async def run(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
     return output
 
 
-def run_blocking(command: Sequence[str], timeout_s: float, stdin: str = "") -> str:
-    """The same for a program without an event loop."""
-    return asyncio.run(run(command, timeout_s, stdin))
+def run_blocking(
+    command: Sequence[str],
+    timeout_s: float,
+    stdin: str = "",
+    *,
+    output_bytes: int = OUTPUT_BYTES,
+    environment: Mapping[str, str] | None = None,
+) -> str:
+    """The same for a program, or a thread, without an event loop; the command runs in the thread's namespaces."""
+    return asyncio.run(run(command, timeout_s, stdin, output_bytes=output_bytes, environment=environment))
 
 
 class _TooMuch(Exception):
@@ -79,10 +97,10 @@ async def _feed(process: asyncio.subprocess.Process, stdin: str) -> None:
         process.stdin.close()
 
 
-async def _collect(stream: asyncio.StreamReader | None) -> str:
+async def _collect(stream: asyncio.StreamReader | None, most: int) -> str:
     assert stream is not None
     parts: list[bytes] = []
-    left = OUTPUT_BYTES
+    left = most
     while part := await stream.read(65536):
         left -= len(part)
         if left < 0:

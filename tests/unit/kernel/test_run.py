@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tortie.kernel import run as module
 from tortie.kernel.run import CommandFailed, run, run_blocking
 
 PYTHON = sys.executable
@@ -90,11 +89,15 @@ async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path) -> None
     wait_dead(pid)
 
 
-async def test_too_much_output_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "OUTPUT_BYTES", 1000)
+async def test_too_much_output_is_a_failure() -> None:
     with pytest.raises(CommandFailed, match="more than 1000 bytes"):
-        await run([PYTHON, "-c", "while True: print('x' * 100)"], timeout_s=10)
-    assert len(await run([PYTHON, "-c", "print('x' * 999)"], timeout_s=10)) == 1000
+        await run([PYTHON, "-c", "while True: print('x' * 100)"], timeout_s=10, output_bytes=1000)
+    assert len(await run([PYTHON, "-c", "print('x' * 999)"], timeout_s=10, output_bytes=1000)) == 1000
+
+
+async def test_the_environment_is_ours_and_what_is_added() -> None:
+    command = ["sh", "-c", 'echo "$ADDED, ${PATH:+ours}"']
+    assert await run(command, timeout_s=10, environment={"ADDED": "added"}) == "added, ours\n"
 
 
 def test_without_an_event_loop() -> None:
