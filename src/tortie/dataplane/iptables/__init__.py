@@ -1,0 +1,52 @@
+"""Policy by iptables and IP sets, for hosts that need them, by the programs of either variant.
+
+`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `table` is the
+kernel's side; `sink` joins them; `backend` keeps all of that in a thread.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from tortie.dataplane.contract import Options
+from tortie.dataplane.iptables.backend import IptablesBackend
+from tortie.dataplane.iptables.chains import Marks
+from tortie.dataplane.iptables.rows import OWN_SET, Kind
+from tortie.dataplane.iptables.sink import IptablesSink
+from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
+from tortie.kernel.netfilter import ipset
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netfilter.xtables import Variant, Xtables
+from tortie.reconcile import Table
+
+__all__ = ["BACKENDS", "IptablesBackend", "make"]
+
+
+def make(variant: Variant, options: Options) -> IptablesBackend:
+    """The backend for the network namespace of the calling thread."""
+    marks = Marks.within(options.mark_mask)
+    xtables, sock = Xtables(variant, options.xtables_lock), NetfilterSocket()
+
+    def version() -> object:
+        sizes = [ipset.sizes(sock, prefix) for prefix in OWN_SET.values()]
+        return xtables.version(), *sizes
+
+    def open_sink() -> IptablesSink:
+        sets, chains = SetTable(), ChainTable(xtables)
+        tables: dict[Kind, Table[Any, Any]] = {
+            Kind.SET: sets,
+            Kind.MEMBER: MemberTable(sets),
+            Kind.CHAIN: chains,
+            Kind.JUMP: JumpTable(xtables, chains),
+        }
+        return IptablesSink(tables, version, options.prefixes, marks)
+
+    def close_sink() -> None:
+        xtables.close()
+        sock.close()
+
+    return IptablesBackend(open_sink, close_sink, options.wake)
+
+
+BACKENDS = {f"iptables-{variant}": partial(make, variant) for variant in Variant}

@@ -1,0 +1,121 @@
+"""The backend as the agent has it: all work in one thread, what is new in, and a view of how things stand out.
+
+The sink belongs to the thread. Nothing that the caller may still change goes there, and nothing that the thread changes
+comes back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import inf
+
+import msgspec
+
+from tortie.dataplane.iptables.sink import IptablesSink, View
+from tortie.intent.policy import Address, AddressSet, ObjectKey, PortSet
+from tortie.intent.report import Noted
+from tortie.intent.state import PolicyChanges
+
+
+class IptablesBackend:
+    """The policy backend."""
+
+    def __init__(
+        self, open_sink: Callable[[], IptablesSink], close_sink: Callable[[], None], wake: Callable[[], None]
+    ) -> None:
+        # Made at once, since a thread is born into the namespaces of the thread that starts it.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="iptables")
+        self._sink = self._thread.submit(open_sink).result()
+        self._close_sink = close_sink
+        self._wake = wake
+        self._work: Future[View] | None = None
+        self._view = View({}, (), 0, False, inf)
+        self._new: list[PolicyChanges] = []
+        self._reread = False
+        self._carries = False  # whether the work under way was told anything
+        self._workloads: set[ObjectKey] = set()
+        self._queued: set[ObjectKey] = set()  # endpoints that were named since the last work began
+        self._at_work: set[ObjectKey] = set()  # and those that it is about
+        self._not_enforced: dict[str, str] = {}
+
+    def take(self, changes: PolicyChanges) -> None:
+        self._new.append(msgspec.structs.replace(changes, new_sets=tuple(map(_copy, changes.new_sets))))
+        for key, workload in changes.workloads.items():
+            (self._workloads.discard if workload is None else self._workloads.add)(key)
+            self._queued.add(key)
+            self._note(str(key), workload is not None and bool(workload.floating), "outside addresses")
+        for key, endpoint in changes.host_endpoints.items():
+            self._note(str(key), endpoint is not None, "policy of host endpoints")
+        if changes.pools is not None:
+            outgoing = any(pool.outgoing for pool in changes.pools)
+            self._note("IPPool", outgoing, "translation of what leaves the pools")
+
+    def _note(self, subject: str, applies: bool, what: str) -> None:
+        if applies:
+            self._not_enforced[subject] = f"{what}: not by iptables in this version; choose nftables"
+        else:
+            self._not_enforced.pop(subject, None)
+
+    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
+        """Host endpoints are not enforced."""
+
+    def resync(self) -> Iterator[None]:
+        self._reread = True
+        return iter(())
+
+    def apply(self, now: float) -> bool:
+        """Never works here, so there is never more of it to be done at once."""
+        if self._work is not None:
+            if not self._work.done():
+                return False
+            self._view = self._work.result()
+            self._work = None
+            self._carries = False
+            self._at_work = set()
+        if self._new or self._reread or now >= self._view.next_due:
+            new, self._new = tuple(self._new), []
+            reread, self._reread = self._reread, False
+            self._carries = bool(new) or reread
+            self._at_work, self._queued = self._queued, set()
+            self._work = self._thread.submit(self._sink.work, new, now, reread=reread)
+            self._work.add_done_callback(lambda _: self._wake())
+        return False
+
+    @property
+    def busy(self) -> bool:
+        return self._work is not None
+
+    def missing(self, key: ObjectKey) -> str:
+        if key not in self._workloads:
+            return "its policy is not known yet"
+        if key in self._queued or key in self._at_work:
+            return "its policy is not written yet"
+        return self._view.lacking.get(key, "")
+
+    @property
+    def pending(self) -> Iterator[Noted]:
+        yield from self._view.pending
+        for subject, reason in self._not_enforced.items():
+            yield Noted(subject=subject, reason=reason)
+
+    @property
+    def writes(self) -> int:
+        return self._view.writes
+
+    @property
+    def in_sync(self) -> bool:
+        return self._view.in_sync and not (self._new or self._reread or self._carries)
+
+    def next_due(self) -> float | None:
+        return None if self.busy else self._view.next_due
+
+    def close(self) -> None:
+        self._thread.submit(self._close_sink)
+        self._thread.shutdown(wait=True)
+
+
+def _copy(new: AddressSet | PortSet) -> AddressSet | PortSet:
+    if isinstance(new, AddressSet):
+        return AddressSet(id=new.id, addresses=set(new.addresses), networks=set(new.networks))
+    return PortSet(id=new.id, members=set(new.members))

@@ -1,0 +1,114 @@
+"""What stands in the kernel for policy: four kinds of rows, for each family apart.
+
+    SET      IP sets, empty: of selectors, of named ports, of a rule's own prefixes
+    MEMBER   what is in them
+    CHAIN    chains `tortie-*` of the tables raw and filter, with all of their rules
+    JUMP     the one rule in each of the kernel's own chains that leads to ours, at its head
+
+The number of a kind is its place in the order of writing, so that what is named is there before who names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import lru_cache
+from typing import NamedTuple
+
+from tortie.dataplane.naming import digest, shortened
+from tortie.intent.policy import Family, SetId
+
+OWN_CHAIN = "tortie-"
+OWN_SET = {4: "tortie4", 6: "tortie6"}
+CHAIN_CHARACTERS = 28  # XT_EXTENSION_MAXNAMELEN, less its end
+SET_CHARACTERS = 31  # IPSET_MAXNAMELEN, less its end
+# Of the 255 that the kernel keeps; the rest is for what the rule is compared by.
+COMMENT_BYTES = 240
+DIGEST_CHARACTERS = 10
+
+FAMILIES: tuple[Family, ...] = (4, 6)
+
+
+class Kind(IntEnum):
+    """The tables of rows."""
+
+    SET = 0
+    MEMBER = 1
+    CHAIN = 2
+    JUMP = 3
+
+
+class SetSpec(NamedTuple):
+    """The type of a set, as ipset calls it: `hash:net`, `hash:ip,port`."""
+
+    type: str
+    family: Family
+
+
+class MemberKey(NamedTuple):
+    """A member, as ipset writes it."""
+
+    set: str
+    member: str
+
+
+class ChainKey(NamedTuple):
+    """A chain; as the key of a jump it is the kernel's own that the jump stands in."""
+
+    family: Family
+    table: str
+    name: str
+
+
+class Rule(NamedTuple):
+    """`arguments` as iptables takes them, without the chain and the comment."""
+
+    arguments: str
+    comment: str = ""
+
+    @property
+    def digest(self) -> str:
+        """By which a rule that is read back is known: it stands at the head of its comment."""
+        return _digest(self)
+
+    def line(self, chain: str, how: str = "-A") -> str:
+        text = f"{self.digest} {self.comment}".rstrip().replace("\\", "\\\\").replace('"', '\\"')
+        return f'{how} {chain} -m comment --comment "{text}" {self.arguments}'
+
+
+@lru_cache(maxsize=65536)
+def _digest(rule: Rule) -> str:
+    return digest(*rule)[:DIGEST_CHARACTERS]
+
+
+@dataclass(frozen=True)
+class ChainSpec:
+    """A chain by what its rules are known by; the rules themselves cannot be told from what is read back."""
+
+    digests: tuple[str, ...]
+    rules: tuple[Rule, ...] = field(default=(), compare=False)
+
+
+def chain_of(rules: Iterable[Rule]) -> ChainSpec:
+    found = tuple(rules)
+    return ChainSpec(tuple(rule.digest for rule in found), found)
+
+
+class RowKey(NamedTuple):
+    """A row of any kind."""
+
+    kind: Kind
+    key: str | MemberKey | ChainKey
+
+
+RowValue = SetSpec | ChainSpec | None  # of a member there is nothing to say
+Rows = dict[RowKey, RowValue]
+
+
+def chain_name(*words: str) -> str:
+    return shortened(OWN_CHAIN + "-".join(words), CHAIN_CHARACTERS)
+
+
+def set_name(set_id: SetId, family: Family) -> str:
+    return shortened(OWN_SET[family] + set_id, SET_CHARACTERS)
