@@ -36,12 +36,12 @@ class Host:
     def __init__(self, arena: Arena, backend_name: str, folder: Path) -> None:
         self.arena = arena
         self.socket = arena.namespace.call(NetfilterSocket)
-        self._name = backend_name
-        self._folder = folder
+        self.name = backend_name
+        self.folder = folder
         self.start()
 
     def start(self) -> None:
-        self.driver = Driver(self.arena.namespace, self._name, self._folder)
+        self.driver = Driver(self.arena.namespace, self.name, self.folder)
 
     def stop(self) -> None:
         self.driver.close()
@@ -68,7 +68,7 @@ class Host:
 
     def ruleset(self) -> str:
         """What the backend's own tools list, without what was counted, and when."""
-        program, _, variant = self._name.partition("-")
+        program, _, variant = self.name.partition("-")
         listed = "nft list ruleset"
         if program == "iptables":
             listed = f"iptables-{variant}-save; ip6tables-{variant}-save; ipset save -sorted"

@@ -85,8 +85,8 @@ def clear_mark(bits: int) -> Rule:
 
 
 def dropped(reason: Reason) -> str:
-    """The chain that counts, tells and drops."""
-    return chain_name("drop", reason)
+    """The chain that counts, tells and drops: by the reason alone, which just fits."""
+    return chain_name(reason)
 
 
 def chain(family: Family, table: str, name: str, rules: Iterable[Rule]) -> Rows:

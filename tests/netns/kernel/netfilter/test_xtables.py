@@ -1,0 +1,104 @@
+"""iptables and IP sets by their programs, in both variants and both families."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.conftest import Namespace
+from tortie.errors import Busy, Refused
+from tortie.kernel.netfilter import ipset, xtables
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netfilter.xtables import Family, Variant, Xtables
+
+CHAIN = "*{table}\n:mine - [0:0]\n-A mine -j RETURN\nCOMMIT\n"
+
+
+@pytest.fixture(params=list(Variant))
+def variant(request: pytest.FixtureRequest) -> Variant:
+    return Variant(request.param)
+
+
+@pytest.fixture
+def tables(host: Namespace, variant: Variant, tmp_path: Path) -> Iterator[Xtables]:
+    made = host.call(lambda: Xtables(variant, str(tmp_path / "lock")))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_goes_in_is_listed_and_makes_another_version(host: Namespace, tables: Xtables, family: Family) -> None:
+    seen = [tables.version()]
+    for table in ("filter", "raw"):
+        host.call(lambda table=table: tables.restore(family, CHAIN.format(table=table)))  # type: ignore[misc]
+        seen.append(tables.version())
+    host.call(lambda: tables.restore(family, "*filter\n-F mine\nCOMMIT\n"))
+    seen.append(tables.version())
+    assert len(set(seen)) == 4
+    assert tables.version() == seen[-1]
+    listed = host.call(lambda: tables.save(family))
+    assert (listed.count(":mine - "), listed.count("-A mine -j RETURN")) == (2, 1)
+    assert "mine" not in host.call(lambda: tables.save(10 - family))  # type: ignore[arg-type]  # the other one
+
+
+def test_a_refusal_has_the_programs_words_and_changes_nothing(host: Namespace, tables: Xtables) -> None:
+    host.call(lambda: tables.restore(4, CHAIN.format(table="filter")))
+    before = tables.version()
+    with pytest.raises(Refused, match="Set nowhere doesn't exist"):
+        host.call(
+            lambda: tables.restore(4, "*filter\n-A mine -j DROP\n-A mine -m set --match-set nowhere src\nCOMMIT\n")
+        )
+    assert tables.version() == before
+
+
+@pytest.mark.parametrize("variant", [Variant.LEGACY])
+def test_a_lock_that_is_held_too_long(
+    host: Namespace, tables: Xtables, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(xtables, "LOCK_WAIT_S", 1)
+    with (tmp_path / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(Busy, match="another program holds the lock"):
+            host.call(lambda: tables.restore(4, CHAIN.format(table="filter")))
+    host.call(lambda: tables.restore(4, CHAIN.format(table="filter")))
+
+
+def test_sets_are_listed_and_their_sizes_seen(host: Namespace, sock: NetfilterSocket) -> None:
+    def put(*lines: str) -> None:
+        host.call(lambda: ipset.restore(lines))
+
+    put("create mine4 hash:net family inet", "create mine6 hash:ip,port family inet6", "create theirs hash:ip")
+    sizes = [ipset.sizes(sock, "mine")]
+    put("add mine4 10.0.0.0/8", "add mine4 10.0.0.1", "add mine6 fd00::1,tcp:80", "add mine4 10.0.0.1")
+    sizes.append(ipset.sizes(sock, "mine"))
+    put("add theirs 192.0.2.1")
+    assert ipset.sizes(sock, "mine") == sizes[1] == frozenset({("mine4", 2), ("mine6", 1)})
+    assert sizes[0] == frozenset({("mine4", 0), ("mine6", 0)})
+    found = {each.name: (each.type, each.family, sorted(each.members)) for each in host.call(lambda: [*ipset.save()])}
+    assert found == {
+        "mine4": ("hash:net", "inet", ["10.0.0.0/8", "10.0.0.1"]),
+        "mine6": ("hash:ip,port", "inet6", ["fd00::1,tcp:80"]),
+        "theirs": ("hash:ip", "inet", ["192.0.2.1"]),
+    }
+
+
+def test_the_line_that_fails_is_named_and_those_before_it_are_done(host: Namespace, sock: NetfilterSocket) -> None:
+    lines = ["create mine hash:net", "add mine 10.0.0.1", "add mine 0.0.0.0/0", "add mine 10.0.0.2"]
+    with pytest.raises(ipset.LineFailed, match=r"add mine 0\.0\.0\.0/0") as caught:
+        host.call(lambda: ipset.restore(lines))
+    assert (caught.value.index, type(caught.value.error)) == (2, Refused)
+    assert ipset.sizes(sock, "mine") == frozenset({("mine", 1)})
+
+
+def test_a_set_in_use_stays(host: Namespace, tables: Xtables) -> None:
+    host.call(lambda: ipset.restore(["create mine hash:net"]))
+    rule = "*filter\n:mine - [0:0]\n-A mine -m set --match-set mine src -j DROP\nCOMMIT\n"
+    host.call(lambda: tables.restore(4, rule))
+    with pytest.raises(ipset.LineFailed) as caught:
+        host.call(lambda: ipset.restore(["destroy mine"]))
+    assert isinstance(caught.value.error, Busy)
+    host.call(lambda: tables.restore(4, "*filter\n-F mine\nCOMMIT\n"))
+    host.call(lambda: ipset.restore(["destroy mine"]))
