@@ -1,7 +1,7 @@
 """Policy by iptables and IP sets, for hosts that need them, by the programs of either variant.
 
 `rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `table` is the
-kernel's side; `sink` joins them; `backend` keeps all of that in a thread.
+kernel's side and `watch` sees what others do to it; `sink` joins them; `backend` keeps all of that in a thread.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from tortie.dataplane.contract import Options
 from tortie.dataplane.iptables.backend import IptablesBackend
 from tortie.dataplane.iptables.chains import Marks
-from tortie.dataplane.iptables.rows import OWN_SET, Kind
+from tortie.dataplane.iptables.rows import Kind
 from tortie.dataplane.iptables.sink import IptablesSink
 from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
-from tortie.kernel.netfilter import ipset
+from tortie.dataplane.iptables.watch import KernelWatch
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.xtables import Variant, Xtables
 from tortie.reconcile import Table
@@ -28,10 +28,6 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
     marks = Marks.within(options.mark_mask)
     xtables, sock = Xtables(variant, options.xtables_lock), NetfilterSocket()
 
-    def version() -> object:
-        sizes = [ipset.sizes(sock, prefix) for prefix in OWN_SET.values()]
-        return xtables.version(), *sizes
-
     def open_sink() -> IptablesSink:
         sets, chains = SetTable(), ChainTable(xtables)
         tables: dict[Kind, Table[Any, Any]] = {
@@ -40,7 +36,7 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
             Kind.CHAIN: chains,
             Kind.JUMP: JumpTable(xtables, chains),
         }
-        return IptablesSink(tables, version, options.prefixes, marks)
+        return IptablesSink(tables, KernelWatch(xtables, sock), options.prefixes, marks)
 
     def close_sink() -> None:
         xtables.close()

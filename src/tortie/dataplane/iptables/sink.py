@@ -4,18 +4,19 @@ Invariants:
 * What is named is written before who names it, and goes after: sets and their members, chains, jumps.
 * A changed policy is its own chains and no others; endpoints that go through the same policies share a chain.
 * A member that comes or goes costs that one member.
-* What others did to our rows is found by what is cheap to ask (`version`), and repaired by reading all of it again.
+* What others did to our rows is found by what is cheap to ask (`watch`), and repaired by reading them again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
 from tortie.dataplane.iptables.match import ADDRESSES, NAMED_PORTS, members_of
 from tortie.dataplane.iptables.rows import FAMILIES, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
+from tortie.dataplane.iptables.watch import Watch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
     AddressSet,
@@ -34,7 +35,7 @@ from tortie.intent.report import Noted
 from tortie.intent.state import PolicyChanges
 from tortie.reconcile import Backoff, Reconciler, Table
 
-# How soon others' changes are found.
+# How soon others' changes are looked for.
 WATCH_S = 0.1
 # One line each for `ipset restore`, whose text should not become too large.
 MEMBERS_PER_PASS = 50_000
@@ -68,15 +69,14 @@ class IptablesSink:
     def __init__(
         self,
         tables: Mapping[Kind, Table[Any, Any]],
-        version: Callable[[], Hashable],
+        watch: Watch,
         prefixes: tuple[str, ...],
         marks: Marks,
     ) -> None:
         self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in Kind}
-        self._version = version
-        self._seen: Hashable = None
+        self._watch = watch
         self._started = False
-        self._unread: KernelError | None = KernelError("not read yet")
+        self._unread: dict[Kind, str] = dict.fromkeys(Kind, "not read yet")  # kinds of which nothing is certain
         self._reading: Backoff[None] = Backoff()
         self._prefixes = prefixes
         self._marks = marks
@@ -210,58 +210,60 @@ class IptablesSink:
             self.take(each)
         if reread:
             self._started = True
-            self._unread = KernelError("to be read again")
+            self._unread = dict.fromkeys(Kind, "to be read again")
             self._reading.clear(None)
         if self._started:
             try:
                 self._repair(now)
             except KernelError as error:
-                self._unread = error
+                self._unread = dict.fromkeys(Kind, str(error))
                 self._reading.failed(None, now)
         return self._view(now)
 
     def _repair(self, now: float) -> None:
-        if self._unread is None and self._version() != self._seen:
-            self._unread = KernelError("changed by somebody else")
-        if self._unread is not None and self._reading.due(None, now):
-            self._read()
-        if self._unread is None:
-            self._write(now)
-            self._seen = self._version()
+        self._unread |= dict.fromkeys(self._watch.changed(), "changed by somebody else")
+        if self._unread and self._reading.due(None, now):
+            # Before the reading: what others change meanwhile is to be seen the next time.
+            self._watch.note()
+            for kind in sorted(self._unread):
+                self._reconcilers[kind].resync()
+            self._unread = {}
+            self._reading.clear(None)
+        if not self._unread and self._write(now):
+            self._watch.note()
 
-    def _read(self) -> None:
-        # Taken before the reading: what others change meanwhile is another version.
-        self._seen = self._version()
-        for reconciler in self._reconcilers.values():
-            reconciler.resync()
-        self._unread = None
-        self._reading.clear(None)
-
-    def _write(self, now: float) -> None:
-        """Sets go whole: with a set goes what is in it, and its members are then gone already."""
+    def _write(self, now: float) -> bool:
+        """Sets go whole: with a set goes what is in it, and its members are then gone already. True if it wrote."""
+        before = self._writes
         for kind, reconciler in self._reconcilers.items():
             while reconciler.apply_puts(now, MEMBERS_PER_PASS if kind is Kind.MEMBER else None):
                 pass
         for kind in (Kind.JUMP, Kind.CHAIN, Kind.SET, Kind.MEMBER):
             while self._reconcilers[kind].apply_deletes(now, MEMBERS_PER_PASS if kind is Kind.MEMBER else None):
                 pass
+        # A chain that was refused was written too, as a denial.
+        return self._writes != before or any(each.failures for each in self._reconcilers.values())
+
+    @property
+    def _writes(self) -> int:
+        return sum(each.writes for each in self._reconcilers.values())
 
     # --- How it stands
 
     def _view(self, now: float) -> View:
-        in_sync = self._unread is None and all(each.in_sync for each in self._reconcilers.values())
+        in_sync = not self._unread and all(each.in_sync for each in self._reconcilers.values())
         due = [each.next_due() for each in self._reconcilers.values()]
         return View(
             lacking={} if in_sync else dict(self._lacking()),
             pending=tuple(self._pending()),
-            writes=sum(each.writes for each in self._reconcilers.values()),
+            writes=self._writes,
             in_sync=in_sync,
             next_due=min(time for time in (*due, now + WATCH_S) if time is not None),
         )
 
     def _pending(self) -> Iterator[Noted]:
-        if self._unread is not None:
-            yield Noted(subject="iptables", reason=str(self._unread))
+        for kind, reason in self._unread.items():
+            yield Noted(subject=f"all rows of kind {kind.name.lower()}", reason=reason)
         for kind, reconciler in self._reconcilers.items():
             for row, failure in reconciler.failures.items():
                 yield Noted(subject=f"{kind.name.lower()} {_text(row)}", reason=str(failure.error))
@@ -279,8 +281,8 @@ class IptablesSink:
                 if not self._reconcilers[Kind.MEMBER].right(member):
                     wrong[("set", set_id)] = self._why(Kind.MEMBER, member)
                     break
-        if self._unread is not None:
-            wrong[_SKELETON] = str(self._unread)
+        for reason in self._unread.values():
+            wrong[_SKELETON] = reason
         for key, workload in self._workloads.items():
             found = next((wrong[owner] for owner in self._owners_for(key, workload) if owner in wrong), None)
             if found is not None:

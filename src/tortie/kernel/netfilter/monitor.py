@@ -14,7 +14,7 @@ from tortie.kernel.netlink.events import EventSocket
 from tortie.kernel.netlink.message import Message, parse_attributes
 from tortie.kernel.netlink.monitor import Overflow
 
-_GROUPS = 1 << 6  # NFNLGRP_NFTABLES is 7
+GROUPS = 1 << 6  # NFNLGRP_NFTABLES is 7
 BUFFER_BYTES = 16 * 1024 * 1024
 
 _GENERATION = 1
@@ -39,7 +39,7 @@ class RulesetMonitor(EventSocket):
     """Of the caller's network namespace from now on; `run_in(path, RulesetMonitor)` is for another."""
 
     def __init__(self, buffer_bytes: int = BUFFER_BYTES) -> None:
-        super().__init__(NETLINK_NETFILTER, _GROUPS, buffer_bytes)
+        super().__init__(NETLINK_NETFILTER, GROUPS, buffer_bytes)
         self._tables: set[tuple[Family, str]] = set()
 
     def read(self, limit: int) -> list[RulesetEvent]:

@@ -10,16 +10,18 @@ waits for the lock: it belongs in a thread. The programs run in the network name
 from __future__ import annotations
 
 import socket
-from collections.abc import Hashable
 from enum import StrEnum
 from typing import Literal
 
 from tortie.errors import Busy, KernelError, Refused, Unsupported
 from tortie.kernel import libc
 from tortie.kernel.failure import mapped
+from tortie.kernel.netfilter.change import TABLE
+from tortie.kernel.netfilter.message import NETLINK_NETFILTER, NF_TABLES, open_message
 from tortie.kernel.netfilter.message import Family as NfFamily
-from tortie.kernel.netfilter.monitor import RulesetMonitor
-from tortie.kernel.netlink.monitor import Overflow
+from tortie.kernel.netfilter.monitor import GROUPS
+from tortie.kernel.netlink.events import EventSocket
+from tortie.kernel.netlink.message import Message
 from tortie.kernel.run import CommandFailed, run_blocking
 
 Family = Literal[4, 6]
@@ -40,6 +42,9 @@ _INFO_BYTES = 84
 _NAME_BYTES = 32
 _LEVEL = {4: socket.SOL_IP, 6: socket.IPPROTO_IPV6}
 _ADDRESS_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+# Of events; when more is waiting than this, something changed that is worth a look.
+_EVENTS_APIECE = 100
+_EVENT_BYTES = 1024 * 1024
 _NF_FAMILY = {4: NfFamily.IP, 6: NfFamily.IP6}
 
 
@@ -55,6 +60,7 @@ class Xtables:
         self._variant = variant
         self._environment = {"XTABLES_LOCKFILE": lock_file}
         self._watch: _LegacySizes | _NftEvents = _LegacySizes() if variant is Variant.LEGACY else _NftEvents()
+        self._watch.note()
 
     def close(self) -> None:
         self._watch.close()
@@ -67,11 +73,15 @@ class Xtables:
         """Everything, also other people's."""
         return self._run(family, "save")
 
-    def version(self) -> Hashable:
-        """Differs from before when somebody changed the tables; microseconds. A change that leaves a legacy table with
-        as many rules of the same sizes is not seen.
+    def note(self) -> None:
+        """What happened up to now is known; called in the thread that made this."""
+        self._watch.note()
+
+    def changed(self) -> bool:
+        """Whether somebody changed the tables since `note`; microseconds. A change that leaves a legacy table with as
+        many rules of the same sizes is not seen.
         """
-        return self._watch.version()
+        return self._watch.changed()
 
     def _run(self, family: Family, action: str, *arguments: str, stdin: str = "") -> str:
         command = [f"{_PROGRAM[family]}-{self._variant}-{action}", *arguments]
@@ -97,6 +107,7 @@ class _LegacySizes:
 
     def __init__(self) -> None:
         self._sockets: dict[int, socket.socket] = {}
+        self._noted: list[bytes] = []
         with mapped("open a raw socket"):
             for family, address_family in _ADDRESS_FAMILY.items():
                 self._sockets[family] = socket.socket(address_family, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -105,8 +116,14 @@ class _LegacySizes:
         for each in self._sockets.values():
             each.close()
 
-    def version(self) -> Hashable:
-        return tuple(self._info(family, table) for family in self._sockets for table in _TABLES)
+    def note(self) -> None:
+        self._noted = self._sizes()
+
+    def changed(self) -> bool:
+        return self._sizes() != self._noted
+
+    def _sizes(self) -> list[bytes]:
+        return [self._info(family, table) for family in self._sockets for table in _TABLES]
 
     def _info(self, family: int, table: str) -> bytes:
         value = bytearray(table.encode().ljust(_INFO_BYTES, b"\0"))
@@ -116,19 +133,34 @@ class _LegacySizes:
 
 
 class _NftEvents:
-    """How many transactions touched the tables since this was made."""
+    """Whether a transaction touched the tables. Our own are thrown away unread: large ones have an event a rule."""
+
+    _TABLES = frozenset((family, table) for family in _NF_FAMILY.values() for table in _TABLES)
 
     def __init__(self) -> None:
-        self._monitor = RulesetMonitor()
-        self._tables = frozenset((family, table) for family in _NF_FAMILY.values() for table in _TABLES)
-        self._count = 0
+        self._events = self._open()
 
     def close(self) -> None:
-        self._monitor.close()
+        self._events.close()
 
-    def version(self) -> Hashable:
-        while events := self._monitor.read(1000):
-            for event in events:
-                if isinstance(event, Overflow) or not event.tables.isdisjoint(self._tables):
-                    self._count += 1
-        return self._count
+    def note(self) -> None:
+        self._events.close()
+        self._events = self._open()
+
+    def changed(self) -> bool:
+        while True:
+            messages, lost = self._events.receive(_EVENTS_APIECE)
+            if lost or any(map(self._is_ours, messages)):
+                return True
+            if not messages:
+                return False
+
+    @staticmethod
+    def _open() -> EventSocket:
+        return EventSocket(NETLINK_NETFILTER, GROUPS, _EVENT_BYTES)
+
+    def _is_ours(self, message: Message) -> bool:
+        if message.type >> 8 != NF_TABLES:
+            return False
+        family, attributes = open_message(message)
+        return (family, attributes.text(TABLE)) in self._TABLES
