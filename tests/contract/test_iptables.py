@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import msgspec
@@ -12,7 +12,8 @@ import pytest
 
 from tests.contract.test_life import ALL, ALLOWED, DENIED, OPEN, RECEIVER, SENDER, WEB, Host, host
 from tests.unit.intent.policy_text import policy, workload
-from tortie.intent.policy import AddressSet
+from tortie.dataplane.iptables.rows import set_name
+from tortie.intent.policy import AddressSet, NamedPort, PortSet
 from tortie.intent.state import PolicyChanges, SetDelta
 from tortie.kernel.netfilter import xtables
 
@@ -102,6 +103,32 @@ def test_one_member_is_one_write(host: Host) -> None:
     host.take(PolicyChanges(changed_sets={"friends": delta}))
     assert host.backend.writes - before == 2
     assert host.passes(ALLOWED, "eth0 192.0.2.1:9 > 10.65.0.2:80 tcp") == [False, True]
+
+
+def test_odd_members_are_read_back_as_they_were_written(host: Host) -> None:
+    odd = AddressSet(
+        id="o" * 40,
+        addresses={ip_address(text) for text in ("::ffff:10.0.0.1", "::1", "::10.0.0.1", "2001:db8::", "10.0.0.1")},
+        networks={
+            ip_network(text) for text in ("::/0", "0.0.0.0/0", "10.0.0.1/32", "::ffff:10.0.0.0/120", "128.0.0.0/1")
+        },
+    )
+    ports = PortSet(
+        id="named",
+        members={NamedPort(protocol, ip_address(f"::ffff:10.0.0.{protocol}"), 80) for protocol in (6, 17, 132, 136)},
+    )
+    host.take(PolicyChanges(new_sets=(odd, ports)))
+    before = host.backend.writes
+    host.settle()
+    assert host.backend.writes == before
+    assert [line for line in host.ruleset().splitlines() if line.startswith("add tortie4")] == [
+        f"add {set_name(odd.id, 4)} {member}" for member in ("0.0.0.0/1", "10.0.0.1", "128.0.0.0/1")
+    ]
+    gone = SetDelta(removed=frozenset({ip_address("10.0.0.1"), ip_network("0.0.0.0/0")}))
+    host.take(PolicyChanges(changed_sets={odd.id: gone}))
+    assert [line for line in host.ruleset().splitlines() if line.startswith("add tortie4")] == [
+        f"add {set_name(odd.id, 4)} {member}" for member in ("10.0.0.1", "128.0.0.0/1")
+    ]
 
 
 def test_a_chain_that_is_refused_closes_and_the_rest_goes_in(host: Host) -> None:

@@ -115,11 +115,10 @@ def test_actions_and_staged_policies() -> None:
 
 def test_an_endpoint_goes_through_its_tiers_and_profiles() -> None:
     applies = chain("ops:pass=a,b default=c | open")
-    name, rows = endpoint_chain(applies, Direction.INGRESS, MARKS, lenient=True)
+    name, rows = endpoint_chain(applies, Direction.INGRESS, MARKS)
     assert arguments(rows, 4, "filter", name) == [
-        "-m conntrack --ctstate RELATED,ESTABLISHED -g tortie-allow",
-        "-m conntrack --ctstate INVALID -g tortie-invalid",
-        "-j MARK --set-xmark 0x0/0x30000",
+        "-j tortie-tracked",
+        "-m mark --mark 0x10000/0x10000 -j RETURN",
         "-m mark --mark 0x0/0x30000 -j tortie-to-gnp-a",
         "-m mark --mark 0x0/0x30000 -j tortie-to-gnp-b",
         "-m mark --mark 0x10000/0x10000 -j RETURN",
@@ -131,8 +130,8 @@ def test_an_endpoint_goes_through_its_tiers_and_profiles() -> None:
         "-m mark --mark 0x10000/0x10000 -j RETURN",
         "-g tortie-no-profile-matched",
     ]
-    same, _ = endpoint_chain(applies, Direction.INGRESS, MARKS, lenient=True)
-    other, _ = endpoint_chain(chain("ops:pass=b,a default=c | open"), Direction.INGRESS, MARKS, lenient=True)
+    same, _ = endpoint_chain(applies, Direction.INGRESS, MARKS)
+    other, _ = endpoint_chain(chain("ops:pass=b,a default=c | open"), Direction.INGRESS, MARKS)
     assert (name == same, name == other) == (True, False)
 
 

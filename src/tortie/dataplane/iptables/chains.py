@@ -38,6 +38,7 @@ RAW = "raw"
 
 ALLOW = chain_name("allow")
 PASS = chain_name("pass")
+TRACKED = chain_name("tracked")
 ESTABLISHED = "-m conntrack --ctstate RELATED,ESTABLISHED"
 
 # Of the Log action, a second and rule.
@@ -130,17 +131,16 @@ def _target(rule: intent.Rule, policy: Policy) -> str:
 # --- Endpoints
 
 
-def endpoint_chain(applies: Chain, direction: Direction, marks: Marks, *, lenient: bool) -> tuple[str, Rows]:
+def endpoint_chain(applies: Chain, direction: Direction, marks: Marks) -> tuple[str, Rows]:
     """The chain that endpoints go through in one direction, the same for both families; its name, and its rows."""
-    rules = tuple(_endpoint_rules(applies, direction, marks, lenient=lenient))
+    rules = tuple(_endpoint_rules(applies, direction, marks))
     name = chain_name(_WAY[direction], digest(rules)[:16])
     return name, {row: spec for family in FAMILIES for row, spec in chain(family, FILTER, name, rules).items()}
 
 
-def _endpoint_rules(applies: Chain, direction: Direction, marks: Marks, *, lenient: bool) -> Iterator[Rule]:
-    yield Rule(f"{ESTABLISHED} -g {ALLOW}")
-    yield from guard(lenient=lenient)
-    yield clear_mark(marks.both)
+def _endpoint_rules(applies: Chain, direction: Direction, marks: Marks) -> Iterator[Rule]:
+    yield Rule(f"-j {TRACKED}")
+    yield Rule(f"{is_set(marks.allowed)} -j RETURN")
     for number, tier in enumerate(applies.tiers):
         if number:
             yield clear_mark(marks.passed)
@@ -156,9 +156,15 @@ def _endpoint_rules(applies: Chain, direction: Direction, marks: Marks, *, lenie
     yield Rule(f"-g {dropped(Reason.NO_PROFILE_MATCHED)}", "no profile matched")
 
 
-def guard(*, lenient: bool) -> Iterator[Rule]:
+def tracked(marks: Marks) -> Iterator[Rule]:
+    """What every endpoint begins with: nothing is decided yet, and what belongs to a conversation is allowed."""
+    yield clear_mark(marks.both)
+    yield Rule(f"{ESTABLISHED} -g {ALLOW}")
+    yield from guard()
+
+
+def guard() -> Iterator[Rule]:
     """What is asked of a packet that no conversation vouches for, before any policy is."""
     yield Rule(f"-m conntrack --ctstate INVALID -g {dropped(Reason.INVALID)}")
-    if not lenient:
-        new = "-p 6 -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
-        yield Rule(f"{new} -g {dropped(Reason.MID_STREAM)}")
+    new = "-p 6 -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
+    yield Rule(f"{new} -g {dropped(Reason.MID_STREAM)}")

@@ -81,7 +81,6 @@ class IptablesSink:
         self._prefixes = prefixes
         self._marks = marks
         self._settings = PolicySettings()
-        self._lenient = False
         self._policies: dict[ObjectKey, Policy] = {}
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
         self._users: dict[Use, set[ObjectKey]] = {}
@@ -131,13 +130,13 @@ class IptablesSink:
     def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
         if not users:
-            name, rows = endpoint_chain(use.chain, use.direction, self._marks, lenient=self._lenient)
+            name, rows = endpoint_chain(use.chain, use.direction, self._marks)
             self._names[use] = name
             self._set_rows(("use", use), rows)
         users.add(key)
 
     def _render_skeleton(self) -> None:
-        rows = skeleton(self._settings, self._prefixes, self._marks, lenient=self._lenient)
+        rows = skeleton(self._settings, self._marks)
         self._set_rows(_SKELETON, rows)
 
     def _render_dispatch(self) -> None:

@@ -21,6 +21,7 @@ from tortie.dataplane.iptables.chains import (
     FILTER,
     PASS,
     RAW,
+    TRACKED,
     Marks,
     chain,
     clear_mark,
@@ -28,6 +29,7 @@ from tortie.dataplane.iptables.chains import (
     guard,
     is_set,
     set_mark,
+    tracked,
 )
 from tortie.dataplane.iptables.rows import FAMILIES, ChainKey, Kind, RowKey, Rows, Rule, chain_name, chain_of
 from tortie.intent.packet import IPIP, UDP
@@ -70,7 +72,7 @@ _OF_POLICY = frozenset({Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MA
 _UNREACHABLE = {4: "icmp-admin-prohibited", 6: "icmp6-adm-prohibited"}
 
 
-def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], marks: Marks, *, lenient: bool) -> Rows:
+def skeleton(settings: PolicySettings, marks: Marks) -> Rows:
     """Every row that stands whatever the endpoints are, but for the dispatch."""
     rows: Rows = {}
     for family in FAMILIES:
@@ -83,7 +85,8 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], marks: Marks, 
         rows |= chain(family, RAW, ARRIVE, [Rule(f"-j {_dispatch_name(AT)}")])
         rows |= chain(family, FILTER, ALLOW, [set_mark(marks.allowed)])
         rows |= chain(family, FILTER, PASS, [set_mark(marks.passed)])
-        rows |= chain(family, FILTER, TO_HOST, _to_host(family, settings, marks, lenient=lenient))
+        rows |= chain(family, FILTER, TRACKED, tracked(marks))
+        rows |= chain(family, FILTER, TO_HOST, _to_host(family, settings, marks))
         rows |= chain(family, FILTER, FORWARD, _forward(marks))
         rows |= chain(family, FILTER, OUTPUT, [Rule(f"-j {_dispatch_name(KNOWN)}")])
         for table, name in JUMPS:
@@ -168,7 +171,7 @@ def _forward(marks: Marks) -> Iterator[Rule]:
     yield Rule(f"{is_set(marks.allowed)} -j ACCEPT")
 
 
-def _to_host(family: Family, settings: PolicySettings, marks: Marks, *, lenient: bool) -> Iterator[Rule]:
+def _to_host(family: Family, settings: PolicySettings, marks: Marks) -> Iterator[Rule]:
     if family == 6:
         for kind in _NEIGHBOUR_DISCOVERY:
             yield Rule(f"-p 58 -m icmp6 --icmpv6-type {kind} -j ACCEPT")
@@ -176,7 +179,7 @@ def _to_host(family: Family, settings: PolicySettings, marks: Marks, *, lenient:
     else:
         yield Rule(f"{_udp(68, 67)} -j ACCEPT")
     yield Rule(f"{ESTABLISHED} -j ACCEPT")
-    yield from guard(lenient=lenient)
+    yield from guard()
     if settings.endpoint_to_host == "Drop":
         yield Rule(f"-g {dropped(Reason.ENDPOINT_TO_HOST)}")
         return
