@@ -1,4 +1,5 @@
 """Netfilter in the few messages that tortie needs: nf_tables, connection tracking, packets logged; all by nfnetlink.
+iptables and IP sets have no interface that lasts but their programs: `xtables` and `ipset` run them.
 
 Rows are values, and what changes them is a `Change`: encoding and parsing are pure, and what does I/O takes a socket as
 its first argument or is one. A ruleset changes by transactions on one socket that stays open: closing one makes the

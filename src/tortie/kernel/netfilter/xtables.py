@@ -97,7 +97,7 @@ def _kernel_error(error: CommandFailed) -> KernelError:
     if error.status is None:
         return Busy(str(error))
     first = next(iter(error.output.strip().splitlines()), "")
-    if "does not support" in first or "Table does not exist" in first:
+    if "Table does not exist" in first:
         return Unsupported(f"{error.command}: {first}")
     return Refused(f"{error.command}: {first or f'exit status {error.status}'}")
 
