@@ -45,7 +45,8 @@ async def status_when(scene: Topology, host: str, holds: Callable[[dict[str, Any
 
 
 async def in_sync(scene: Topology, host: str) -> dict[str, Any]:
-    return await status_when(scene, host, lambda board: bool(board["in_sync"]))
+    """The board of an agent that knows everything and hears of what is new."""
+    return await status_when(scene, host, lambda board: bool(board["in_sync"] and board["connected"]))
 
 
 class Pings:
