@@ -22,6 +22,10 @@ from tortie.access import NO_CREDENTIALS, Credentials
 from tortie.datastore import open_datastore
 from tortie.datastore.api import Batch, Compare, Delete, Put
 from tortie.datastore.etcd import EtcdDatastore, backend, members
+from tortie.datastore.etcd.connection import Connector
+from tortie.datastore.etcd.history import History
+from tortie.datastore.etcd.members import Members
+from tortie.datastore.etcd.watch import watch
 from tortie.datastore.follow import Changed, Disconnected, InSync, follow
 from tortie.errors import Compacted, DatastoreError, Unavailable, UsageError
 from tortie.lab import etcd
@@ -130,6 +134,23 @@ class TestOutages:
         await heals(store, "/a")
         found = await store.get("/a")
         assert found is not None and found.value == b"1"  # noqa: PT018 - the first is for the type checker
+
+    async def test_a_watch_whose_connection_is_closed_at_any_moment_says_so(
+        self, server: EtcdServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Another watch may find the connection broken. One that ended as if cancelled would never be resumed."""
+        monkeypatch.setattr("tortie.datastore.etcd.watch.CALL_TIMEOUT_S", 0.2)
+        connector = Connector(server.url, Members(server.url), NO_CREDENTIALS)
+        for moment in range(200):
+            connection = await connector.connection()
+            async with aclosing(watch(connector, History(), "/", 1)) as batches:
+                beginning = asyncio.ensure_future(anext(batches))
+                await asyncio.sleep(moment * 40e-6)
+                await connector.drop(connection)
+                with suppress(Unavailable):
+                    async with asyncio.timeout(10):
+                        await beginning
+        await connector.close()
 
     async def test_a_follower_misses_and_repeats_nothing_across_restarts(
         self, server: EtcdServer, connect: Connect

@@ -4,12 +4,16 @@ Invariants:
 * Certificates, keys and passwords are read when a connection is made, so they may be renewed under a running agent.
 * A connection that failed once is closed and never used again: no back-off inside gRPC outlives a failure.
 * Every call has an end: a member that is silent for `CALL_TIMEOUT_S` counts as lost.
+* Several watches share a connection, and the first that finds it broken closes it under the others: whatever they are
+  doing then fails with `Rejected`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,30 +55,17 @@ class Connection:
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        try:
+        with failures():
             return await remote(request, timeout=CALL_TIMEOUT_S, metadata=self._metadata())
-        except grpc.aio.AioRpcError as error:
-            raise rejected(error) from None
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            raise closed() from None
 
     async def call_by_stream(self, method: wire.Method, request: Any) -> Any:
         """The same for a method that etcd offers only as a stream."""
         stream = self.stream(method)
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                await stream.write(request)
-                answer = await stream.read()
-        except TimeoutError:
-            raise Rejected(grpc.StatusCode.DEADLINE_EXCEEDED, "") from None
-        except grpc.aio.AioRpcError as error:
-            raise rejected(error) from None
-        except (asyncio.CancelledError, asyncio.InvalidStateError):
-            if being_cancelled():
-                raise
-            raise closed() from None
+            with failures():
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    await stream.write(request)
+                    answer = await stream.read()
         finally:
             stream.cancel()
         if answer is grpc.aio.EOF:
@@ -82,13 +73,14 @@ class Connection:
         return answer
 
     def stream(self, method: wire.Method) -> Stream:
-        """A call whose messages go both ways, until one end closes it."""
+        """A call whose messages go both ways, until one end closes it. Raises `Rejected`."""
         remote = self._channel.stream_stream(
             method.path,
             request_serializer=method.request.SerializeToString,
             response_deserializer=method.response.FromString,
         )
-        return remote(metadata=self._metadata())
+        with failures():
+            return remote(metadata=self._metadata())
 
     async def log_in(self, username: str, password: str) -> None:
         self._token = ""
@@ -173,15 +165,30 @@ class Connector:
         return (_read(given.password_file).decode().splitlines() or [""])[0]
 
 
-def closed() -> Rejected:
-    """The connection of a call was dropped while the call was on its way."""
+@contextmanager
+def failures() -> Iterator[None]:
+    """What gRPC raises in this block, as `Rejected`: also when the connection is closed under a call.
+
+    Then gRPC raises what it raises for a mistake of its caller's, or cancels what waits, of which an own cancellation
+    is told apart.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise rejected(error) from None
+    except TimeoutError:
+        raise Rejected(grpc.StatusCode.DEADLINE_EXCEEDED, "") from None
+    except (asyncio.InvalidStateError, grpc.aio.UsageError):
+        raise _closed() from None
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise _closed() from None
+
+
+def _closed() -> Rejected:
     return Rejected(grpc.StatusCode.UNAVAILABLE, "the connection was given up")
-
-
-def being_cancelled() -> bool:
-    """Whether the running task is being cancelled; gRPC raises the same when its channel is closed."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def _pem(text: str, file: str) -> bytes | None:

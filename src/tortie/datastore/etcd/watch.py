@@ -25,8 +25,8 @@ import grpc
 
 from tortie.datastore.api import Batch, Event
 from tortie.datastore.etcd import wire
-from tortie.datastore.etcd.connection import Connection, Connector, Stream, being_cancelled, closed
-from tortie.datastore.etcd.failure import Rejected, rejected
+from tortie.datastore.etcd.connection import CALL_TIMEOUT_S, Connection, Connector, Stream, failures
+from tortie.datastore.etcd.failure import Rejected
 from tortie.datastore.etcd.history import History
 from tortie.errors import Compacted
 
@@ -135,11 +135,10 @@ class _Messages:
 
     async def create(self, prefix: str, from_revision: int) -> None:
         create = wire.WatchCreateRequest(**wire.key_range(prefix), start_revision=from_revision, progress_notify=True)
-        try:
-            await self._stream.write(wire.WatchRequest(create=create))
-        except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
-            raise _reason(error) from None
-        _check_end(await self._read())
+        with failures():
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                await self._stream.write(wire.WatchRequest(create=create))
+                _check_end(await self._read())
 
     async def next(self, wait_s: float) -> Any:
         """The next message, or None when none came in time. Raises `Rejected`, and `Compacted`."""
@@ -159,14 +158,8 @@ class _Messages:
         self._stream.cancel()
 
     async def _read(self) -> Any:
-        try:
+        with failures():
             message = await self._stream.read()
-        except grpc.aio.AioRpcError as error:
-            raise rejected(error) from None
-        except asyncio.CancelledError:
-            if being_cancelled():
-                raise
-            raise closed() from None
         if message is grpc.aio.EOF:
             reason = await self._stream.details() or "the server ended the watch"
             raise Rejected(await self._stream.code(), reason)
@@ -178,10 +171,6 @@ def _check_end(message: Any) -> None:
         raise Compacted(message.compact_revision)
     if message.canceled:
         raise Rejected(grpc.StatusCode.UNAVAILABLE, message.cancel_reason or "the server cancelled the watch")
-
-
-def _reason(error: Exception) -> Rejected:
-    return rejected(error) if isinstance(error, grpc.aio.AioRpcError) else closed()
 
 
 def _event(event: Any) -> Event:
