@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.heavy
+
 PROCESSOR_S = 2
 MEMORY_BYTES = 500_000_000
 
