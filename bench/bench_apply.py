@@ -66,6 +66,7 @@ def etcd(tmp_path: Path) -> Iterator[EtcdServer]:
     server.stop()
 
 
+@pytest.mark.timeout(600)
 def test_a_large_file(file: Path, etcd: EtcdServer, tmp_path: Path) -> None:
     taken: dict[str, list[float]] = {}
     for number in range(ROUNDS):
