@@ -244,6 +244,4 @@ def _named(chains: Chains | None) -> set[ResourceKey]:
         return set()
     ways = (chains.normal, chains.forward, chains.untracked)
     every = [chain for way in ways for chain in (way.ingress, way.egress)] + [chains.pre_dnat]
-    return {key for chain in every for tier in chain.tiers for key in tier.policies} | {
-        key for chain in every for key in chain.profiles
-    }
+    return {key for chain in every for key in chain.policies_and_profiles()}

@@ -66,7 +66,7 @@ class Classifier:
         self._ends = (_EndAxes(family), _EndAxes(family))
         self._inexact: set[int] = set()
         self._compiling: Iterator[None] | None = self._compile()
-        self.policies = {*(key for tier in chain.tiers for key in tier.policies), *chain.profiles}
+        self.policies = set(chain.policies_and_profiles())
         self.sets = {
             set_id
             for line in self._lines

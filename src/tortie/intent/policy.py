@@ -119,6 +119,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def rules(self, direction: Direction) -> tuple[Rule, ...]:
         return self.ingress if direction is Direction.INGRESS else self.egress
 
+    def sets(self) -> set[SetId]:
+        """The sets that its rules name, of addresses and of ports."""
+        ends = [end for rule in (*self.ingress, *self.egress) for end in (rule.source, rule.destination)]
+        return {each for end in ends for each in (*end.sets, *end.not_sets, *end.port_sets, *end.not_port_sets)}
+
 
 class Tier(msgspec.Struct, frozen=True, kw_only=True):
     """The policies of one tier that apply to an endpoint in one direction, in order.
@@ -136,6 +141,10 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
 
     tiers: tuple[Tier, ...] = ()
     profiles: tuple[ResourceKey, ...] = ()
+
+    def policies_and_profiles(self) -> tuple[ResourceKey, ...]:
+        """Whose rules these are, in the order of evaluation."""
+        return (*(key for tier in self.tiers for key in tier.policies), *self.profiles)
 
 
 class BothWays(msgspec.Struct, frozen=True, kw_only=True):

@@ -291,9 +291,10 @@ class IptablesSink:
         yield from (_SKELETON, _DISPATCH, ("arrival", key))
         for use in _uses(workload):
             yield ("use", use)
-            for policy in _policies_of(use.chain):
-                yield ("policy", policy)
-                for set_id in _sets_of(self._policies.get(policy)):
+            for name in use.chain.policies_and_profiles():
+                yield ("policy", name)
+                policy = self._policies.get(name)
+                for set_id in policy.sets() if policy else ():
                     yield ("set", set_id)
 
     def _why(self, kind: Kind, row: object) -> str:
@@ -306,19 +307,6 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
     if workload is None:
         return []
     return [Use(workload.policy.chain(direction), direction) for direction in (Direction.INGRESS, Direction.EGRESS)]
-
-
-def _policies_of(chain: Chain) -> Iterator[ObjectKey]:
-    for tier in chain.tiers:
-        yield from tier.policies
-    yield from chain.profiles
-
-
-def _sets_of(policy: Policy | None) -> set[SetId]:
-    if policy is None:
-        return set()
-    ends = [end for rule in (*policy.ingress, *policy.egress) for end in (rule.source, rule.destination)]
-    return {each for end in ends for each in (*end.sets, *end.not_sets, *end.port_sets, *end.not_port_sets)}
 
 
 def _member_keys(set_id: SetId, members: Iterable[Member]) -> Iterator[MemberKey]:

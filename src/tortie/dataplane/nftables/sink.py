@@ -135,11 +135,11 @@ class NftablesBackend:
 
     def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
         before = self._policies.pop(key, None)
-        for set_id in _sets_of(before):
+        for set_id in before.sets() if before else ():
             self._policies_of_set[set_id].discard(key)
         if policy is not None:
             self._policies[key] = policy
-            for set_id in _sets_of(policy):
+            for set_id in policy.sets():
                 self._policies_of_set.setdefault(set_id, set()).add(key)
             self._stale.update(self._uses_of_policy.get(key, ()))
 
@@ -161,14 +161,14 @@ class NftablesBackend:
     def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
         if not users:
-            for policy in _policies_of(use.chain):
+            for policy in use.chain.policies_and_profiles():
                 self._uses_of_policy.setdefault(policy, set()).add(use)
             self._render_use(use)
         users.add(key)
 
     def _forget_use(self, use: Use) -> None:
         del self._users[use], self._names[use]
-        for policy in _policies_of(use.chain):
+        for policy in use.chain.policies_and_profiles():
             self._uses_of_policy[policy].discard(use)
         self._stale.discard(use)
         self._set_rows(("use", use), {})
@@ -364,20 +364,6 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
         for direction in Direction
         for family in FAMILIES
     ]
-
-
-def _policies_of(chain: Chain) -> Iterator[ObjectKey]:
-    for tier in chain.tiers:
-        yield from tier.policies
-    yield from chain.profiles
-
-
-def _sets_of(policy: Policy | None) -> set[SetId]:
-    """The sets of addresses that a policy's rules name."""
-    if policy is None:
-        return set()
-    ends = [end for rule in (*policy.ingress, *policy.egress) for end in (rule.source, rule.destination)]
-    return {each for end in ends for each in (*end.sets, *end.not_sets)}
 
 
 def _text(row: RowKey) -> str:
