@@ -7,11 +7,13 @@ import contextlib
 import os
 import shlex
 import signal
+from asyncio.subprocess import SubprocessStreamProtocol
 from collections.abc import Mapping, Sequence
 
 from tortie.errors import TortieError
 
 OUTPUT_BYTES = 1024 * 1024
+READ_BYTES = 65536
 DEATH_S = 1  # after SIGKILL
 
 
@@ -39,14 +41,7 @@ async def run(
     group. More output than `output_bytes` is a failure, never cut off silently.
     """
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, **(environment or {})},
-        )
+        transport, process = await _start(command, {**os.environ, **(environment or {})})
     except OSError as error:
         raise CommandFailed(command, error.strerror or str(error)) from error
     try:
@@ -58,7 +53,7 @@ async def run(
             )
             status = await process.wait()
     except BaseException as error:
-        await _kill(process)
+        await _kill(process, transport)
         if isinstance(error, TimeoutError):
             raise CommandFailed(command, f"no end after {timeout_s:g} s") from None
         if isinstance(error, _TooMuch):
@@ -86,6 +81,20 @@ class _TooMuch(Exception):
     pass
 
 
+async def _start(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> tuple[asyncio.SubprocessTransport, asyncio.subprocess.Process]:
+    """What `create_subprocess_exec` does, and the transport, without which nobody can let go of the pipes."""
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.subprocess_exec(
+        lambda: SubprocessStreamProtocol(limit=READ_BYTES, loop=loop),
+        *command,
+        start_new_session=True,
+        env=environment,
+    )
+    return transport, asyncio.subprocess.Process(transport, protocol, loop)
+
+
 async def _feed(process: asyncio.subprocess.Process, stdin: str) -> None:
     assert process.stdin is not None
     try:
@@ -101,7 +110,7 @@ async def _collect(stream: asyncio.StreamReader | None, most: int) -> str:
     assert stream is not None
     parts: list[bytes] = []
     left = most
-    while part := await stream.read(65536):
+    while part := await stream.read(READ_BYTES):
         left -= len(part)
         if left < 0:
             raise _TooMuch
@@ -109,11 +118,14 @@ async def _collect(stream: asyncio.StreamReader | None, most: int) -> str:
     return b"".join(parts).decode(errors="replace")
 
 
-async def _kill(process: asyncio.subprocess.Process) -> None:
-    # The group: a child may outlive its parent and hold the pipes open.
+async def _kill(process: asyncio.subprocess.Process, transport: asyncio.SubprocessTransport) -> None:
+    # The group: a child may outlive its parent.
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    # wait() also waits for the pipes, and a daemon that left the group may hold them for ever.
+    # A daemon that left the group may hold the pipes for ever, and of a pipe nobody reads no end is seen.
+    for pipe in map(transport.get_pipe_transport, range(3)):
+        if pipe is not None:
+            pipe.close()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(DEATH_S):
             await process.wait()

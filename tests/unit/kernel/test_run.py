@@ -16,6 +16,11 @@ from tortie.kernel.run import CommandFailed, run, run_blocking
 PYTHON = sys.executable
 
 
+def open_files() -> set[str]:
+    """The numbers of this process's open descriptors."""
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
 def wait_dead(pid: int) -> None:
     """Returns when the process has ended, fails if it lives on."""
     try:
@@ -69,10 +74,12 @@ async def test_late_is_killed_with_its_children(tmp_path: Path) -> None:
 
 async def test_a_daemon_that_keeps_the_pipes_does_not_keep_us(tmp_path: Path) -> None:
     file = tmp_path / "pid"
+    before = open_files()
     daemon = f"setsid sh -c 'echo $$ > {file}; exec sleep 100' & wait"
     with pytest.raises(CommandFailed, match=r"no end after 1 s"):
         async with asyncio.timeout(10):
             await run(["sh", "-c", daemon], timeout_s=1)
+    assert open_files() == before, "nor does it keep our ends open"
     pid = int(file.read_text())
     os.kill(pid, signal.SIGKILL)
     wait_dead(pid)
@@ -90,8 +97,10 @@ async def test_a_cancelled_caller_leaves_nothing_running(tmp_path: Path) -> None
 
 
 async def test_too_much_output_is_a_failure() -> None:
+    before = open_files()
     with pytest.raises(CommandFailed, match="more than 1000 bytes"):
         await run([PYTHON, "-c", "while True: print('x' * 100)"], timeout_s=10, output_bytes=1000)
+    assert open_files() == before, "the pipe that nobody read is closed"
     assert len(await run([PYTHON, "-c", "print('x' * 999)"], timeout_s=10, output_bytes=1000)) == 1000
 
 
