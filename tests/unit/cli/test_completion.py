@@ -16,6 +16,8 @@ from tests.unit.cli.conftest import Tortie
 from tests.unit.cli.test_program import HEAVY
 from tortie.__main__ import PROGRAMS
 
+pytestmark = pytest.mark.heavy  # a program for each word
+
 POOLS = "".join(
     f"---\n{{apiVersion: projectcalico.org/v3, kind: IPPool, metadata: {{name: {name}}}, spec: {{cidr: {cidr}}}}}\n"
     for name, cidr in (("pool-a", "10.65.0.0/16"), ("pool-b", "10.66.0.0/16"), ("other", "10.67.0.0/16"))

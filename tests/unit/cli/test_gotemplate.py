@@ -118,6 +118,7 @@ def test_what_is_wrong_is_one_sentence_with_its_place(template: str, sentence: s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     "template",
     [

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.unit.datastore.backends import Wrapped
-from tortie.datastore import cascade
+from tortie.datastore import cascade, contention
 from tortie.datastore.api import Batch, Compare, Datastore, Delete, Event, Item, Listing, Put, TxnResult
 from tortie.datastore.resources import ATTEMPTS, Resources
 from tortie.errors import AlreadyExists, Conflict, DatastoreError, ForeignCluster, InvalidResource, NotFound, UsageError
@@ -26,6 +26,12 @@ PREFIX = "/calico/resources/v3/projectcalico.org"
 NODE = ResourceKey("Node", "", "node-a")
 ALLOW = ResourceKey("Profile", "", "projectcalico-default-allow")
 INFORMATION = ResourceKey("ClusterInformation", "", "default")
+
+
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who loses every race is not made to wait between them: for tests of what then comes."""
+    monkeypatch.setattr(contention, "FIRST_PAUSE_S", 0.0)
 
 
 @pytest.fixture
@@ -204,6 +210,7 @@ class TestUpdate:
         assert found.metadata.uid == created.metadata.uid
         assert str(found.spec.bgp.ipv4_address) == "10.0.0.2/24"
 
+    @pytest.mark.usefixtures("no_pauses")
     async def test_somebody_else_for_ever(self, store: Datastore) -> None:
         resources = Resources(Overtaken(store, times=1000))
         await resources.create(node())
@@ -526,6 +533,7 @@ class TestInitialisation:
         assert item is not None
         assert item.revision == item.created, "written once"
 
+    @pytest.mark.usefixtures("no_pauses")
     @pytest.mark.parametrize("at", range(1, 7))
     async def test_of_a_known_cluster_nothing_is_begun_in_a_store_that_is_emptied(
         self, store: Datastore, at: int
