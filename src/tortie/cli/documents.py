@@ -26,7 +26,6 @@ MAX_FILE_BYTES = 256 << 20
 SUFFIXES = (".yaml", ".yml", ".json")
 STDIN = "-"
 
-_LISTS = {kind.list_name: kind for kind in KINDS.values()}
 _LIST_FIELDS = {"apiVersion", "kind", "metadata", "items"}
 
 
@@ -112,11 +111,17 @@ def _objects(value: Any, place: str) -> Iterator[Document]:
     name, version = (shown(value[field]) if field in value else "" for field in ("kind", "apiVersion"))
     if version == API_VERSION and name in KINDS:
         yield Document(KINDS[name], value, place)
-    elif version == API_VERSION and name in _LISTS:
-        yield from _items(_LISTS[name], value, place)
+    elif version == API_VERSION and (kind := _kind_of_list(name)):
+        yield from _items(kind, value, place)
     else:
-        hint = suggestion(name, (*KINDS, *_LISTS)) if name not in KINDS else f"; the version is {API_VERSION}"
+        names = (*KINDS, *(kind.list_name for kind in KINDS.values()))
+        hint = suggestion(name, names) if name not in KINDS else f"; the version is {API_VERSION}"
         raise _failed(f"unknown resource type ({name}) and/or version ({version}){hint} (in {place})")
+
+
+def _kind_of_list(name: str) -> Kind[Any] | None:
+    kind = KINDS.get(name.removesuffix("List"))
+    return kind if kind is not None and kind.list_name == name else None
 
 
 def _items(kind: Kind[Any], value: Mapping[str, Any], place: str) -> Iterator[Document]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from tortie.model.addresses import Network, parse_strict_network
-from tortie.model.kinds import KINDS
+from tortie.model.kinds import KINDS, kind_of_plural
 from tortie.model.resource import ResourceKey
 
 RESOURCES = "/calico/resources/v3/projectcalico.org/"
@@ -20,8 +20,6 @@ IPAM = "/calico/ipam/v2/"
 BLOCKS = f"{IPAM}assignment/"
 HANDLES = f"{IPAM}handle/"
 IPAM_CONFIG = f"{IPAM}config"
-
-_BY_PLURAL = {kind.plural: kind for kind in KINDS.values()}
 
 
 def to_path(key: ResourceKey) -> str:
@@ -40,7 +38,7 @@ def from_path(path: str) -> ResourceKey | None:
     if not path.startswith(RESOURCES):
         return None
     plural, *rest = path.removeprefix(RESOURCES).split("/")
-    kind = _BY_PLURAL.get(plural)
+    kind = kind_of_plural(plural)
     if kind is None or len(rest) != (2 if kind.namespaced else 1) or "" in rest:
         return None
     return ResourceKey(kind.name, rest[0] if kind.namespaced else "", rest[-1])

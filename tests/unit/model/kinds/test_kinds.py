@@ -11,7 +11,7 @@ from tests.unit.model.documents import SPECS, document, key
 from tortie.errors import UsageError
 from tortie.model import KINDS, Resource, from_store, kind_named
 from tortie.model.kind import Cluster
-from tortie.model.kinds import discover
+from tortie.model.kinds import Kinds, kind_of_plural
 from tortie.model.scalars import AsNumber
 
 ALIASES = {
@@ -74,9 +74,24 @@ def test_a_kind_is_a_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.M
         'KIND = Kind(name="Widget", plural="widgets", aliases=("w",), spec=WidgetSpec, columns=(NAME,), wide=(NAME,))\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
-    found = discover("more_kinds", [str(package)])
+    found = Kinds("more_kinds", [str(package)])
     assert {name: kind.plural for name, kind in found.items()} == {"Widget": "widgets"}
     assert found["Widget"].list_name == "WidgetList"
+    assert "widget" not in found
+    with pytest.raises(KeyError):
+        found["Gadget"]
+
+
+def test_a_file_bears_the_name_of_its_kind() -> None:
+    assert all(KINDS.in_file(kind.name.lower()) is kind for kind in KINDS.values())
+    assert list(KINDS) == sorted(KINDS)
+    assert len(KINDS) == len(list(KINDS))
+
+
+def test_the_word_that_a_kind_is_stored_under() -> None:
+    assert all(kind_of_plural(kind.plural) is kind for kind in KINDS.values())
+    assert kind_of_plural("node") is None
+    assert kind_of_plural("networkpolicys") is None
 
 
 TABLES = {
