@@ -92,22 +92,28 @@ def plain(value: object, path: str = "") -> Any:
     Raises InvalidResource for what JSON cannot say, as YAML can: keys that are no text, infinity, binary data.
     """
     match value:
-        case Mapping():
-            return {_key(name, path): plain(part, join(path, str(name))) for name, part in value.items()}
+        case str():
+            if _has_surrogates(value):
+                raise _not_json(path, "holds half of a surrogate pair, which is no character")
+            return value
+        case None | bool():
+            return value
+        case int():
+            if value.bit_length() > _MAX_BITS:
+                raise _not_json(path, "is a number beyond all that JSON's readers can hold")
+            return value
+        case float():
+            if not math.isfinite(value):
+                raise _not_json(path, f"{value} is no number that JSON can hold")
+            return value
         case list() | tuple():
             return [plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
+        case dict() | Mapping():
+            return {_key(name, path): plain(part, join(path, str(name))) for name, part in value.items()}
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case date():
             return value.isoformat()
-        case str() if _has_surrogates(value):
-            raise _not_json(path, "holds half of a surrogate pair, which is no character")
-        case int() if value.bit_length() > _MAX_BITS:
-            raise _not_json(path, "is a number beyond all that JSON's readers can hold")
-        case float() if not math.isfinite(value):
-            raise _not_json(path, f"{value} is no number that JSON can hold")
-        case None | bool() | int() | float() | str():
-            return value
     raise _not_json(path, f"holds {type(value).__name__}, which JSON cannot")
 
 

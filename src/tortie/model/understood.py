@@ -12,7 +12,7 @@ A user's document goes through a reader of YAML first, so of a user besides:
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec.inspect as mi
@@ -22,7 +22,7 @@ from tortie.model.check import plain_type, type_info
 
 def understood(part: Any, cls: type, *, of_user: bool = False) -> Any:
     """The part of a document that should be a `cls`, as it is understood; what should be something else stays."""
-    return _understood(part, plain_type(type_info(cls)), of_user)
+    return _fields_understood(part, cls, of_user) if isinstance(part, Mapping) else part
 
 
 def field_name(name: str, known: Iterable[str], taken: Iterable[str]) -> str:
@@ -31,30 +31,16 @@ def field_name(name: str, known: Iterable[str], taken: Iterable[str]) -> str:
     return name if meant in taken else meant
 
 
+_Understand = Callable[[Any, bool], Any]  # a part of a document, and whether a user wrote it
+
+
 class _Field(NamedTuple):
-    type: mi.Type  # without its constraints
+    understand: _Understand
     absent_when_blank: bool
 
 
-def _understood(value: Any, info: mi.Type, of_user: bool) -> Any:
-    """`info` has no constraints, as `plain_type` gives it."""
-    match info:
-        case mi.StrType():
-            return str(value).lower() if of_user and isinstance(value, int) else value
-        case mi.StructType(cls=cls) if isinstance(value, Mapping):
-            return _fields_understood(value, _fields(cls), of_user)
-        case mi.VarTupleType(item_type=item) if isinstance(value, list):
-            item = plain_type(item)
-            return [_understood(part, item, of_user) for part in value]
-        case mi.DictType(value_type=item) if isinstance(value, Mapping):
-            item = plain_type(item)
-            empty = "" if isinstance(item, mi.StrType) else None
-            parts = {name: empty if part is None else _understood(part, item, of_user) for name, part in value.items()}
-            return {name: part for name, part in parts.items() if part is not None}
-    return value
-
-
-def _fields_understood(value: Mapping[str, Any], known: Mapping[str, _Field], of_user: bool) -> dict[str, Any]:
+def _fields_understood(value: Mapping[str, Any], cls: type, of_user: bool) -> dict[str, Any]:
+    known = _fields(cls)
     fields: dict[str, Any] = {}
     for written, part in value.items():
         if part is None:
@@ -64,7 +50,7 @@ def _fields_understood(value: Mapping[str, Any], known: Mapping[str, _Field], of
         if field is None:
             fields[name] = part
         elif part != "" or not field.absent_when_blank:
-            fields[name] = _understood(part, field.type, of_user)
+            fields[name] = field.understand(part, of_user)
     return fields
 
 
@@ -72,7 +58,37 @@ def _fields_understood(value: Mapping[str, Any], known: Mapping[str, _Field], of
 def _fields(cls: type) -> Mapping[str, _Field]:
     info = type_info(cls)
     assert isinstance(info, mi.StructType)
-    return {field.encode_name: _Field(plain_type(field.type), _absent_when_blank(field)) for field in info.fields}
+    return {field.encode_name: _Field(_reader(field.type), _absent_when_blank(field)) for field in info.fields}
+
+
+def _reader(info: mi.Type) -> _Understand:
+    """Made once for each field: to look at what a type says takes longer than to understand a value of it."""
+    match plain_type(info):
+        case mi.StrType():
+            return lambda value, of_user: str(value).lower() if of_user and isinstance(value, int) else value
+        case mi.StructType(cls=cls):
+            return lambda value, of_user: (
+                _fields_understood(value, cls, of_user) if isinstance(value, Mapping) else value
+            )
+        case mi.VarTupleType(item_type=item):
+            of_item = _reader(item)
+            return lambda value, of_user: (
+                [of_item(part, of_user) for part in value] if isinstance(value, list) else value
+            )
+        case mi.DictType(value_type=item):
+            of_part, is_text = _reader(item), isinstance(plain_type(item), mi.StrType)
+
+            def of_parts(value: Any, of_user: bool) -> Any:
+                if not isinstance(value, Mapping):
+                    return value
+                parts = {
+                    name: ("" if is_text else None) if part is None else of_part(part, of_user)
+                    for name, part in value.items()
+                }
+                return {name: part for name, part in parts.items() if part is not None}
+
+            return of_parts
+    return lambda value, of_user: value
 
 
 def _absent_when_blank(field: mi.Field) -> bool:

@@ -7,13 +7,14 @@ the same. Fields at their empty default are left out, as Calico leaves them out 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
 import msgspec.inspect as mi
 
 from tortie.model.check import plain_type, type_info
+from tortie.model.codec import from_json
 from tortie.model.document import without_nulls
 from tortie.model.resource import API_VERSION, Metadata, Resource
 from tortie.model.schema import convert
@@ -52,9 +53,7 @@ def _write_metadata(metadata: Metadata, base: Mapping[str, Any]) -> dict[str, An
 
 def rendered(value: msgspec.Struct, base: object) -> dict[str, Any]:
     """The document of a struct; `base` is what the struct was read from, in whole or in part, or None."""
-    document = _write(value, type_info(type(value)), base)
-    assert isinstance(document, dict)
-    return document
+    return _write_struct(value, base if isinstance(base, Mapping) else {})
 
 
 def adopted(document: Any, stored: object, cls: type) -> Any:
@@ -62,18 +61,8 @@ def adopted(document: Any, stored: object, cls: type) -> Any:
     return _adopt(document, stored, type_info(cls))
 
 
-def _write(value: Any, info: mi.Type, base: object) -> Any:
-    match plain_type(info):
-        case mi.StructType() as struct:
-            return _write_struct(value, struct, base if isinstance(base, Mapping) else {})
-        case mi.VarTupleType(item_type=item):
-            return _write_list(value, item, base if isinstance(base, list) else [])
-        case mi.DictType(value_type=item):
-            parts = base if isinstance(base, Mapping) else {}
-            return {name: _write(part, item, parts.get(name)) for name, part in value.items()}
-        case mi.CustomType(cls=cls):
-            return _write_scalar(value, cls, base)
-    return value
+_Write = Callable[[Any, object], Any]  # a typed value, and what stood at its place -> its part of the document
+_Meaning = Callable[[object], object]  # a part of a document -> its typed value; `_NONSENSE` when it has none
 
 
 class _Field(NamedTuple):
@@ -81,15 +70,18 @@ class _Field(NamedTuple):
 
     name: str
     encode_name: str
-    type: mi.Type
+    write: _Write
     left_out_at: object
 
 
 @functools.cache
 def _fields(cls: type[msgspec.Struct]) -> tuple[_Field, ...]:
+    """Made once: asked for every value of every document, what a type says is most of the work."""
     info = type_info(cls)
     assert isinstance(info, mi.StructType)
-    return tuple(_Field(each.name, each.encode_name, each.type, _left_out_at(info, each)) for each in info.fields)
+    return tuple(
+        _Field(each.name, each.encode_name, _writer(each.type), _left_out_at(info, each)) for each in info.fields
+    )
 
 
 def _left_out_at(info: mi.StructType, field: mi.Field) -> object:
@@ -99,54 +91,87 @@ def _left_out_at(info: mi.StructType, field: mi.Field) -> object:
     return default if not default or isinstance(default, msgspec.Struct) else _NEVER
 
 
-def _write_struct(value: Any, info: mi.StructType, base: Mapping[str, Any]) -> dict[str, Any]:
+def _writer(info: mi.Type) -> _Write:
+    match plain_type(info):
+        case mi.StructType():
+            return lambda value, base: _write_struct(value, base if isinstance(base, Mapping) else {})
+        case mi.VarTupleType(item_type=item):
+            write, meaning = _writer(item), _meaning(item)
+            return lambda values, base: _write_list(values, write, meaning, base if isinstance(base, list) else [])
+        case mi.DictType(value_type=item):
+            write = _writer(item)
+            return lambda parts, base: _write_parts(parts, write, base if isinstance(base, Mapping) else {})
+        case mi.CustomType(cls=cls) as custom:
+            meaning = _meaning(custom)
+            return lambda value, base: _write_scalar(value, cls, meaning, base)
+    return lambda value, base: value
+
+
+def _meaning(info: mi.Type) -> _Meaning:
+    match plain_type(info):
+        case mi.StructType() as struct:
+            cls: type[Any] = struct.cls
+
+            def of_struct(part: object) -> object:
+                try:
+                    return convert(without_nulls(part), cls)
+                except msgspec.ValidationError:
+                    return _NONSENSE
+
+            return of_struct
+        case mi.CustomType() as custom:
+
+            def of_scalar(part: object) -> object:
+                try:
+                    return from_json(custom.cls, part)
+                except ValueError:
+                    return _NONSENSE
+
+            return of_scalar
+    return lambda part: part
+
+
+def _write_struct(value: msgspec.Struct, base: Mapping[str, Any]) -> dict[str, Any]:
     document: dict[str, Any] = {}
     rest = dict(base)
-    for name, encode_name, kind, default in _fields(info.cls):
+    for name, encode_name, write, default in _fields(type(value)):
         part = getattr(value, name)
         old = rest.pop(encode_name, None)
         is_left_out = type(part) is type(default) and part == default
         if is_left_out and not isinstance(part, msgspec.Struct):
             continue
-        written = _write(part, kind, old)
+        written = None if part is None else write(part, old)
         # A struct that is empty to the model may hold what the model does not know.
         if written or not is_left_out:
             document[encode_name] = written
     return document | rest
 
 
-def _write_list(values: tuple[Any, ...], item: mi.Type, base: list[Any]) -> list[Any]:
+def _write_list(values: tuple[Any, ...], write: _Write, meaning: _Meaning, base: list[Any]) -> list[Any]:
     """Each value goes onto the element of `base` that means the same: the one at its place, else any.
 
     A value that is new, in a list of the same length, goes onto the element at its place if that is gone: it is that
     element with a change.
     """
-    meanings = [_meaning(part, item) for part in base]
+    meanings = [meaning(part) for part in base]
     document = []
     for index, value in enumerate(values):
         place = index if meanings[index : index + 1] == [value] else _position(meanings, value)
         if place is None and len(values) == len(base) and meanings[index] not in values:
             place = index
-        document.append(_write(value, item, None if place is None else base[place]))
+        document.append(write(value, None if place is None else base[place]))
     return document
 
 
-def _write_scalar(value: Any, cls: Any, base: object) -> Any:
-    if base is None or cls.rewrites or _meaning(base, mi.CustomType(cls)) != value:
+def _write_parts(parts: Mapping[str, Any], write: _Write, base: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: write(part, base.get(name)) for name, part in parts.items()}
+
+
+def _write_scalar(value: Any, cls: Any, meaning: _Meaning, base: object) -> Any:
+    if base is None or cls.rewrites or meaning(base) != value:
         return cls.to_json(value)
     is_tolerated = getattr(cls, "is_tolerated", None)
     return cls.to_json(value) if is_tolerated is not None and is_tolerated(base) else base
-
-
-def _meaning(part: object, info: mi.Type) -> object:
-    """The typed value of a part of a document; `_NONSENSE` when it has none."""
-    match plain_type(info):
-        case mi.StructType(cls=cls) | mi.CustomType(cls=cls):
-            try:
-                return convert(without_nulls(part), cls)
-            except msgspec.ValidationError:
-                return _NONSENSE
-    return part
 
 
 def _position(meanings: list[object], value: object) -> int | None:
@@ -169,8 +194,8 @@ def _adopt(document: Any, stored: object, info: mi.Type) -> Any:
 
 
 def _counterpart(part: object, stored: list[Any], item: mi.Type) -> object:
-    info = plain_type(item)
-    if not isinstance(info, mi.StructType):
+    if not isinstance(plain_type(item), mi.StructType):
         return None
-    place = _position([_meaning(old, info) for old in stored], _meaning(part, info))
+    meaning = _meaning(item)
+    place = _position([meaning(old) for old in stored], meaning(part))
     return None if place is None else stored[place]
