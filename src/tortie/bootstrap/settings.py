@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import socket
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -95,7 +94,7 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Lo
         text = read_text(file)
         if text is None:
             raise UsageError(f"configuration file {file} does not exist")
-        access = None if _is_toml(text, file) else calicoctl.from_file(text, file)
+        access = None if _is_toml(text) else calicoctl.from_file(text, file)
         sources = [] if access else [_from_toml(text, file, warnings)]
     else:
         sources = [_from_toml(read_text(DEFAULT_FILE) or "", DEFAULT_FILE, warnings), _from_environment(warnings)]
@@ -123,21 +122,28 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Lo
     return Loaded(settings=settings, warnings=tuple(warnings))
 
 
-def _is_toml(text: str, path: Path) -> bool:
-    """Whether the file is ours, by what it holds; False: it is meant for calicoctl."""
+def _is_toml(text: str) -> bool:
+    """Whether the text is ours; False: it is meant for calicoctl."""
     try:
-        tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError):
+        _toml(text)
+    except (ValueError, RecursionError):
         return not calicoctl.looks_like(text)
     return True
 
 
 def _from_toml(text: str, path: Path, warnings: list[str]) -> _Source:
     try:
-        values = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        values = _toml(text)
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"configuration file {path} cannot be read: {error}") from error
     return _Source(_known(values, f"{path}: ", warnings), str(path))
+
+
+def _toml(text: str) -> dict[str, Any]:
+    """Raises ValueError for what is no TOML."""
+    import tomllib  # most hosts have no such file, and each command would wait for it
+
+    return tomllib.loads(text)
 
 
 def _from_environment(warnings: list[str]) -> _Source:

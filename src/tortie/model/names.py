@@ -6,9 +6,7 @@ host end of an attached workload is named by a hash, since an interface name hol
 
 from __future__ import annotations
 
-import difflib
 import functools
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -123,12 +121,16 @@ def parse_endpoint_name(text: str) -> EndpointName | None:
 
 def host_interface_name(namespace: str, workload: str, endpoint: str) -> str:
     """The host end of an attached workload's veth: `cali` and 11 hex digits, as many as 15 characters hold."""
+    import hashlib  # not what each command should wait for
+
     identity = f"{namespace}.{workload}.{endpoint}"
     return "cali" + hashlib.sha1(identity.encode(), usedforsecurity=False).hexdigest()[:11]
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?` when something known resembles the word, else nothing."""
+    import difflib  # not what each command should wait for
+
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.7)
     return f"; did you mean '{by_lower[close[0]]}'?" if close else ""

@@ -9,7 +9,6 @@ texts: a substitution in a text would also hit the literals in it.
 from __future__ import annotations
 
 import base64
-import hashlib
 from typing import TYPE_CHECKING, Final
 
 from tortie.model.codec import stand_in
@@ -48,6 +47,8 @@ class Selector:
 
         120 bits of SHA-256: names of sets derive from it, and nobody may find two selectors that share one.
         """
+        import hashlib  # not what each command should wait for
+
         digest = hashlib.sha256(self.text.encode()).digest()
         return base64.b32encode(digest[:15]).decode().lower()
 
