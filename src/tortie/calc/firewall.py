@@ -133,8 +133,9 @@ class Firewall:
 
     def _update_endpoint(self, key: ResourceKey, resource: Resource[Any] | None) -> None:
         is_ours = resource is not None and getattr(resource.spec, "node", "") == self._node
-        _put(self._endpoints, key, resource if is_ours else None)
-        self._dirty.add(key)
+        if is_ours or key in self._endpoints:
+            _put(self._endpoints, key, resource if is_ours else None)
+            self._dirty.add(key)
 
     def _policy_of(self, key: ResourceKey) -> WorkloadPolicy | HostEndpointPolicy | None:
         resource, chains = self._endpoints.get(key), self._chains.get(key)

@@ -52,6 +52,9 @@ class Moves(NamedTuple):
     lost: tuple[Selector, ...]
 
 
+_NO_MOVES: Final = Moves((), ())
+
+
 class _Mention(NamedTuple):
     """A part of an item's labels that a selector asks for: a value, or the label whatever its value (None)."""
 
@@ -127,12 +130,16 @@ class LabelIndex(Generic[Item]):
             number = self._take_number(item)
         before = self._labels[number]
         self._labels[number] = labels
-        lost, gained = before.items() - labels.items(), labels.items() - before.items()
+        lost, gained = (
+            (before.items() - labels.items(), labels.items() - before.items()) if before else ((), labels.items())
+        )
         for label, value in lost:
             self._forget(number, label, value)
         for label, value in gained:
             self._by_value.setdefault(label, {}).setdefault(value, BitMap()).add(number)
-        candidates = self._asked(lost | gained)
+        if not self._members:
+            return _NO_MOVES  # nobody asks yet: a whole cluster comes in so
+        candidates = self._asked((*lost, *gained))
         if is_new:
             candidates |= self._match_nothing
         return self._moved(number, candidates, labels)
@@ -183,8 +190,8 @@ class LabelIndex(Generic[Item]):
         """The selectors whose answer may depend on one of these labels."""
         found: set[Selector] = set()
         for label, value in pairs:
-            found |= self._watchers.get(_Mention(label, value), set())
-            found |= self._watchers.get(_Mention(label, None), set())
+            for mention in (_Mention(label, value), _Mention(label, None)):
+                found.update(self._watchers.get(mention, ()))
         return found
 
     def _moved(self, number: int, candidates: set[Selector], labels: Labels) -> Moves:

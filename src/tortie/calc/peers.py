@@ -59,7 +59,7 @@ class PeerCalculator:
         labels: Mapping[str, str] = {} if profile is None else profile.spec.labels_to_apply
         if labels == self._inherited.get(key.name, {}):
             return
-        self._inherited[key.name] = labels
+        self._inherited[key.name] = {intern(label): intern(value) for label, value in labels.items()}
         for heir in sorted(self._heirs.get(key.name, ())):
             self._put(self._resources[heir])
 
@@ -77,14 +77,15 @@ class PeerCalculator:
         labels: dict[str, str] = {}
         for profile in reversed(_profiles(resource)):
             labels |= self._inherited.get(profile, {})
-        own = resource.metadata.labels
-        labels |= {key: value for key, value in own.items() if not key.startswith(_PREFIXES)}
-        if resource.key.namespace:
-            labels[NAMESPACE_LABEL] = resource.key.namespace
-        if isinstance(resource.spec, WorkloadEndpointSpec) and resource.spec.service_account_name:
-            labels[SERVICE_ACCOUNT_LABEL] = resource.spec.service_account_name
         # The same few words stand on a hundred thousand endpoints.
-        return {intern(key): intern(value) for key, value in labels.items()}
+        for key, value in resource.metadata.labels.items():
+            if not key.startswith(_PREFIXES):
+                labels[intern(key)] = intern(value)
+        if resource.key.namespace:
+            labels[NAMESPACE_LABEL] = intern(resource.key.namespace)
+        if isinstance(resource.spec, WorkloadEndpointSpec) and resource.spec.service_account_name:
+            labels[SERVICE_ACCOUNT_LABEL] = intern(resource.spec.service_account_name)
+        return labels
 
 
 def _profiles(resource: Resource[Any] | None) -> tuple[str, ...]:
