@@ -19,7 +19,7 @@ class Driver:
     def __init__(self, namespace: Namespace, name: str, folder: Path) -> None:
         self._woken = threading.Event()
         options = Options(wake=self._woken.set, xtables_lock=str(folder / "xtables.lock"))
-        self.backend: PolicyBackend = namespace.call(lambda: load(name)(options))
+        self.backend: PolicyBackend = namespace.call(lambda: load(name).make(options))
 
     def close(self) -> None:
         self.backend.close()

@@ -13,7 +13,7 @@ from tests.contract.arena import WORLD, A, Arena, B
 from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import packet, policy, profile, workload
-from tortie.dataplane.contract import PolicyBackend
+from tortie.dataplane.contract import Options, PolicyBackend, load
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
@@ -46,6 +46,11 @@ class Host:
     def stop(self) -> None:
         self.driver.close()
 
+    def remove(self) -> None:
+        """What is done when it is wanted no more."""
+        options = Options(wake=lambda: None, xtables_lock=str(self.folder / "xtables.lock"))
+        self.arena.namespace.call(lambda: load(self.name).remove(options))
+
     @property
     def backend(self) -> PolicyBackend:
         return self.driver.backend
@@ -65,6 +70,11 @@ class Host:
             self.arena.send(msgspec.structs.replace(one, source_mac=MACS[one.interface]), number)
         found = self.arena.received(set())
         return [number in found for number in range(len(texts))]
+
+    def rules(self) -> list[str]:
+        """The same without the kernel's own chains, which iptables makes and nobody takes away."""
+        listed = self.ruleset().splitlines()
+        return [line for line in listed if line.strip() and not re.match(r"\*|:[A-Z]+ ACCEPT|COMMIT", line)]
 
     def ruleset(self) -> str:
         """What the backend's own tools list, without what was counted, and when."""
@@ -95,6 +105,39 @@ def test_nothing_passes_an_interface_that_has_no_endpoint(host: Host) -> None:
     assert host.passes(ALLOWED, to_it, DENIED) == [True, True, False]
     host.take(PolicyChanges(workloads={RECEIVER.key: None}))
     assert host.passes(ALLOWED, to_it) == [False, False]
+
+
+def test_the_hosts_own_interface_is_never_closed(host: Host) -> None:
+    """Whatever it begins with, and also while an endpoint names it."""
+    to_it = "eth0 192.0.2.1:9 > 10.65.0.2:80 tcp"
+    denied = "eth0 192.0.2.1:9 > 10.65.0.2:81 tcp"
+    spoofed = "calib 192.0.2.2:9 > 10.65.0.1:80 tcp"
+    host.backend.exempt(frozenset({"calib"}))
+    host.settle()
+    assert host.passes(ALLOWED, to_it, spoofed) == [False, True, False], "the other is closed"
+    host.take(ALL)
+    assert host.passes(ALLOWED, to_it, denied, spoofed) == [True, True, True, True]
+    assert "the host's own" in host.backend.missing(RECEIVER.key)
+    assert host.backend.missing(SENDER.key) == ""
+    host.backend.exempt(frozenset())
+    host.settle()
+    assert host.passes(ALLOWED, to_it, denied, spoofed) == [True, True, False, False]
+    assert host.backend.missing(RECEIVER.key) == ""
+
+
+def test_a_backend_that_is_not_wanted_any_more_leaves_no_trace(host: Host) -> None:
+    host.arena.namespace.run("nft add table ip theirs; iptables-legacy -A FORWARD -s 203.0.113.9 -j DROP")
+    host.stop()
+    host.remove()
+    before = host.rules()
+    host.start()
+    host.take(ALL)
+    assert host.rules() != before
+    host.stop()
+    for _ in range(2):
+        host.remove()
+        assert host.rules() == before
+    host.start()
 
 
 def test_what_is_in_force_outlives_the_agent_and_is_adopted_without_a_write(host: Host) -> None:

@@ -44,6 +44,12 @@ class PolicyBackend(Protocol):
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
         """Takes the host's interfaces with their addresses, by which host endpoints are found."""
 
+    def exempt(self, interfaces: frozenset[str]) -> None:
+        """Takes the interfaces that are the host's own, though they begin like a workload's or an endpoint names them.
+
+        Nothing is closed there, and no policy of a workload holds.
+        """
+
     def resync(self) -> Iterator[None]:
         """Nothing that was known of the kernel counts any more: all of it is read again before the next write.
 
@@ -79,7 +85,13 @@ class PolicyBackend(Protocol):
         """Lets go of threads and sockets, after what is under way; what is in force stays so."""
 
 
-Make = Callable[[Options], PolicyBackend]
+class Backend(NamedTuple):
+    """How a backend begins, and how it ends for good. Both are for the network namespace of the calling thread."""
+
+    make: Callable[[Options], PolicyBackend]
+    # Takes everything of it out of the kernel, when nobody runs it any more. It blocks, and may be repeated; raises
+    # TortieError when something of it stays.
+    remove: Callable[[Options], None]
 
 
 def names() -> list[str]:
@@ -87,7 +99,7 @@ def names() -> list[str]:
     return sorted(name for folder in _folders() for name in _backends(folder))
 
 
-def load(name: str) -> Make:
+def load(name: str) -> Backend:
     """The backend of that name, `FOLDER` or `FOLDER-VARIANT`; imports no other one."""
     folder = name.partition("-")[0]
     if folder in _folders() and name in (found := _backends(folder)):
@@ -99,7 +111,7 @@ def _folders() -> list[str]:
     return [module.name for module in pkgutil.iter_modules(dataplane.__path__) if module.ispkg]
 
 
-def _backends(folder: str) -> Mapping[str, Make]:
+def _backends(folder: str) -> Mapping[str, Backend]:
     """A folder that holds backends says so by `BACKENDS`; others hold something else."""
-    found: Mapping[str, Make] = getattr(import_module(f"{dataplane.__name__}.{folder}"), "BACKENDS", {})
+    found: Mapping[str, Backend] = getattr(import_module(f"{dataplane.__name__}.{folder}"), "BACKENDS", {})
     return found

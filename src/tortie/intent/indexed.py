@@ -42,7 +42,7 @@ class IndexedState(PolicyState, kw_only=True):
 
     def workload(self, interface: str) -> WorkloadPolicy | None:
         keys = self.interfaces.get(interface)
-        return self.workloads[keys[0]] if keys else None
+        return self.workloads[keys[0]] if keys and interface not in self.exempt_interfaces else None
 
     def host_endpoint(self, interface: str, fib: Fib) -> HostEndpointPolicy | None:
         """There are few, and on most hosts none."""

@@ -84,7 +84,7 @@ class PolicyState(msgspec.Struct, kw_only=True):
     pools: tuple[NatPool, ...] = ()
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
-    exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's and are none
+    exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's, or an endpoint names them, and are none
     lenient_until_tracked: bool = False  # a flow may be older than this host's first tracking, or has just moved here
 
     def take(self, changes: PolicyChanges) -> None:
@@ -119,6 +119,8 @@ class PolicyState(msgspec.Struct, kw_only=True):
 
     def workload(self, interface: str) -> WorkloadPolicy | None:
         """The lowest key wins, as everywhere."""
+        if interface in self.exempt_interfaces:
+            return None
         found = (key for key, endpoint in self.workloads.items() if endpoint.interface == interface)
         key = min(found, default=None)
         return None if key is None else self.workloads[key]

@@ -12,7 +12,7 @@ from tortie.errors import UsageError
 def test_backends_are_found_by_their_folders() -> None:
     assert {"nftables", "iptables-legacy", "iptables-nft"} <= set(contract.names())
     for name in contract.names():
-        assert callable(contract.load(name))
+        assert isinstance(contract.load(name), contract.Backend)
 
 
 @pytest.mark.parametrize("name", ["", "l3", "iptables", "iptables-pf", "contract", "nftables-nft"])

@@ -294,6 +294,11 @@ def test_an_interface_that_only_begins_like_a_workloads_is_left_alone() -> None:
     assert judged(state, "tapvpn 10.99.0.1:9 > 10.1.0.1:80 tcp") == "accept not-ours"
 
 
+def test_the_hosts_own_interface_is_left_alone_also_if_an_endpoint_names_it() -> None:
+    state = msgspec.structs.replace(STATE, exempt_interfaces=frozenset({"caliopen"}))
+    assert judged(state, "caliopen 10.99.0.1:9 > 10.1.0.1:80 tcp") == "accept not-ours"
+
+
 def test_the_trace_names_every_rule_on_the_way() -> None:
     found = verdict(STATE, packet("caliopen 10.65.0.4:9 > 10.65.0.2:5432 tcp"), Flow.NEW, FIB)
     assert [(step.place, step.tier, step.rule and step.rule.number, step.action) for step in found.trace] == [

@@ -7,9 +7,10 @@ kernel's side and `watch` sees what others do to it; `sink` joins them; `backend
 from __future__ import annotations
 
 from functools import partial
+from shutil import which
 from typing import Any
 
-from tortie.dataplane.contract import Options
+from tortie.dataplane.contract import Backend, Options
 from tortie.dataplane.iptables.backend import IptablesBackend
 from tortie.dataplane.iptables.chains import Marks
 from tortie.dataplane.iptables.rows import Kind
@@ -45,4 +46,21 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
     return IptablesBackend(open_sink, close_sink, options.wake)
 
 
-BACKENDS = {f"iptables-{variant}": partial(make, variant) for variant in Variant}
+def remove(variant: Variant, options: Options) -> None:
+    """Jumps first, so that nobody passes by what goes. Sets that the other variant uses stay."""
+    if which(f"iptables-{variant}-save") is None:
+        return  # then it never ran here
+    xtables = Xtables(variant, options.xtables_lock)
+    try:
+        sets, chains = SetTable(), ChainTable(xtables)
+        jumps = JumpTable(xtables, chains)
+        ours = chains.read(())
+        failed = [*jumps.delete(jumps.read(()).keys()).values(), *chains.delete(ours.keys()).values()]
+        sets.delete(sets.read(()).keys())
+    finally:
+        xtables.close()
+    if failed:
+        raise failed[0]
+
+
+BACKENDS = {f"iptables-{variant}": Backend(partial(make, variant), partial(remove, variant)) for variant in Variant}

@@ -33,8 +33,10 @@ class IptablesBackend:
         self._view = View({}, (), 0, False, inf)
         self._new: list[PolicyChanges] = []
         self._reread = False
+        self._is_new = False  # something else than changes of policy
         self._carries = False  # whether the work under way was told anything
-        self._workloads: set[ObjectKey] = set()
+        self._exempt: frozenset[str] = frozenset()
+        self._interfaces: dict[ObjectKey, str] = {}  # of the endpoints that have a policy
         self._queued: set[ObjectKey] = set()  # endpoints that were named since the last work began
         self._at_work: set[ObjectKey] = set()  # and those that it is about
         self._not_enforced: dict[str, str] = {}
@@ -42,7 +44,10 @@ class IptablesBackend:
     def take(self, changes: PolicyChanges) -> None:
         self._new.append(msgspec.structs.replace(changes, new_sets=tuple(map(_copy, changes.new_sets))))
         for key, workload in changes.workloads.items():
-            (self._workloads.discard if workload is None else self._workloads.add)(key)
+            if workload is None:
+                self._interfaces.pop(key, None)
+            else:
+                self._interfaces[key] = workload.interface
             self._queued.add(key)
             self._note(str(key), workload is not None and bool(workload.floating), "outside addresses")
         for key, endpoint in changes.host_endpoints.items():
@@ -60,6 +65,12 @@ class IptablesBackend:
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
         """Host endpoints are not enforced."""
 
+    def exempt(self, interfaces: frozenset[str]) -> None:
+        changed = interfaces ^ self._exempt
+        self._exempt = interfaces
+        self._queued.update(key for key, interface in self._interfaces.items() if interface in changed)
+        self._is_new |= bool(changed)
+
     def resync(self) -> Iterator[None]:
         self._reread = True
         return iter(())
@@ -73,12 +84,13 @@ class IptablesBackend:
             self._work = None
             self._carries = False
             self._at_work = set()
-        if self._new or self._reread or now >= self._view.next_due:
+        if self._new or self._is_new or self._reread or now >= self._view.next_due:
             new, self._new = tuple(self._new), []
             reread, self._reread = self._reread, False
-            self._carries = bool(new) or reread
+            self._carries = bool(new) or self._is_new or reread
+            self._is_new = False
             self._at_work, self._queued = self._queued, set()
-            self._work = self._thread.submit(self._sink.work, new, now, reread=reread)
+            self._work = self._thread.submit(self._sink.work, new, now, exempt=self._exempt, reread=reread)
             self._work.add_done_callback(lambda _: self._wake())
         return False
 
@@ -87,8 +99,11 @@ class IptablesBackend:
         return self._work is not None
 
     def missing(self, key: ObjectKey) -> str:
-        if key not in self._workloads:
+        interface = self._interfaces.get(key)
+        if interface is None:
             return "its policy is not known yet"
+        if interface in self._exempt:
+            return f"interface {interface} is the host's own: no workload's policy holds there"
         if key in self._queued or key in self._at_work:
             return "its policy is not written yet"
         return self._view.lacking.get(key, "")
@@ -105,7 +120,7 @@ class IptablesBackend:
 
     @property
     def in_sync(self) -> bool:
-        return self._view.in_sync and not (self._new or self._reread or self._carries)
+        return self._view.in_sync and not (self._new or self._is_new or self._reread or self._carries)
 
     def next_due(self) -> float | None:
         return None if self.busy else self._view.next_due

@@ -79,6 +79,7 @@ class IptablesSink:
         self._unread: dict[Kind, str] = dict.fromkeys(Kind, "not read yet")  # kinds of which nothing is certain
         self._reading: Backoff[None] = Backoff()
         self._prefixes = prefixes
+        self._exempt: frozenset[str] = frozenset()
         self._marks = marks
         self._settings = PolicySettings()
         self._policies: dict[ObjectKey, Policy] = {}
@@ -114,6 +115,11 @@ class IptablesSink:
         for set_id in changes.gone_sets:
             self._drop_set(set_id)
 
+    def exempt(self, interfaces: frozenset[str]) -> None:
+        if interfaces != self._exempt:
+            self._exempt = interfaces
+            self._render_dispatch()
+
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
         if workload is not None:
@@ -146,7 +152,9 @@ class IptablesSink:
             workload = self._workloads[key]
             to, out = (self._names[use] for use in _uses(workload))
             by_interface.setdefault(workload.interface, (out, to))
-        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes))
+        for name in self._exempt:
+            by_interface.pop(name, None)
+        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._exempt))
 
     # --- Sets
 
@@ -203,8 +211,9 @@ class IptablesSink:
 
     # --- The kernel
 
-    def work(self, changes: Iterable[PolicyChanges], now: float, *, reread: bool) -> View:
+    def work(self, changes: Iterable[PolicyChanges], now: float, *, exempt: frozenset[str], reread: bool) -> View:
         """Takes the changes, looks for those of others, and writes what is due; nothing before the first `reread`."""
+        self.exempt(exempt)
         for each in changes:
             self.take(each)
         if reread:

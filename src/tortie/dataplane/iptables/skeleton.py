@@ -107,8 +107,13 @@ def arrival(workload: WorkloadPolicy) -> Rows:
     return rows
 
 
-def dispatch(workloads: Mapping[str, tuple[str, str]], prefixes: tuple[str, ...]) -> Rows:
-    """By interface, to the chains of what its endpoint may send, and receive. All others like it are closed."""
+def dispatch(
+    workloads: Mapping[str, tuple[str, str]], prefixes: tuple[str, ...], exempt: frozenset[str] = frozenset()
+) -> Rows:
+    """By interface, to the chains of what its endpoint may send, and receive. All others like it are closed, but for
+    the exempt ones, which nobody asks.
+    """
+    left_alone = dict.fromkeys(exempt, "-j RETURN")
     closed = dropped(Reason.UNKNOWN_INTERFACE)
     unknown_in = [Rule(f"-i {prefix}+ -g {closed}") for prefix in prefixes]
     unknown_out = [Rule(f"-o {prefix}+ -g {closed}") for prefix in prefixes]
@@ -120,10 +125,11 @@ def dispatch(workloads: Mapping[str, tuple[str, str]], prefixes: tuple[str, ...]
     )
     rows: Rows = {}
     for table, kind, option, targets, last in trees:
-        for name, rules in _tree(kind, option, "", targets, last):
+        for name, rules in _tree(kind, option, "", {**targets, **left_alone}, last):
             spec = chain_of(rules)
             rows |= {RowKey(Kind.CHAIN, ChainKey(family, table, name)): spec for family in FAMILIES}
-    to_host = [Rule(f"-i {name} -g {TO_HOST}") for name in workloads if not name.startswith(prefixes)]
+    to_host = [Rule(f"-i {name} -j RETURN") for name in sorted(exempt)]
+    to_host += [Rule(f"-i {name} -g {TO_HOST}") for name in workloads if not name.startswith(prefixes)]
     to_host += [Rule(f"-i {prefix}+ -g {TO_HOST}") for prefix in prefixes]
     for family in FAMILIES:
         rows |= chain(family, FILTER, INPUT, to_host)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tortie.dataplane.contract import Options
+from tortie.dataplane.contract import Backend, Options
 from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
-from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, open_table
+from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, open_table, remove_table
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.reconcile import Table
 
@@ -40,4 +40,9 @@ def _open(options: Options) -> NftablesBackend:
     return make(NetfilterSocket(), options.prefixes)
 
 
-BACKENDS = {"nftables": _open}
+def _remove(options: Options) -> None:
+    with NetfilterSocket() as sock:
+        remove_table(sock)
+
+
+BACKENDS = {"nftables": Backend(_open, _remove)}

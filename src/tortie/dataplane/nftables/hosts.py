@@ -85,13 +85,15 @@ class _Where(NamedTuple):
 
 
 def resolve(
-    endpoints: Collection[HostEndpointPolicy], interfaces: Mapping[str, frozenset[Address]], prefixes: tuple[str, ...]
+    endpoints: Collection[HostEndpointPolicy],
+    interfaces: Mapping[str, frozenset[Address]],
+    is_governed: Callable[[str], bool],
 ) -> Hosts:
     """Which host endpoint each interface has; those of workloads, and the loopback, have none."""
     found: dict[str, HostEndpointPolicy] = {}
     rest = min((each for each in endpoints if each.interface == "*"), key=lambda each: each.key, default=None)
     for name, held in interfaces.items():
-        if name == "lo" or name.startswith(prefixes):
+        if name == "lo" or is_governed(name):
             continue
         endpoint = governing(endpoints, name, held)
         if endpoint is not None and endpoint is not rest:

@@ -17,7 +17,7 @@ from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows, resolve
 from tortie.dataplane.nftables.match import HasNetworks, address_sets, interval_name, member_of, port_sets
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
-from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, guard, skeleton
+from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
 from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.intent.policy import (
@@ -64,6 +64,7 @@ class NftablesBackend:
         self._chains = chains
         self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in Kind}
         self._prefixes = prefixes
+        self._exempt: frozenset[str] = frozenset()
         self._settings = PolicySettings()
         self._lenient = False
         self._pools: tuple[NatPool, ...] = ()
@@ -124,8 +125,24 @@ class NftablesBackend:
         if self._host_endpoints:
             self._render_hosts()
 
+    def exempt(self, interfaces: frozenset[str]) -> None:
+        """Takes the interfaces that are the host's own, whatever they begin with and whoever names them."""
+        changed = interfaces ^ self._exempt
+        if not changed:
+            return
+        self._exempt = interfaces
+        self._set_rows(("exempt", None), exemption(interfaces))
+        for key, workload in self._workloads.items():
+            if workload.interface in changed:
+                self._render_endpoint(key)
+        if self._host_endpoints:
+            self._render_hosts()
+
     def _render_hosts(self) -> None:
-        hosts = resolve(self._host_endpoints.values(), self._interfaces, self._prefixes)
+        def is_governed(name: str) -> bool:
+            return name.startswith(self._prefixes) and name not in self._exempt
+
+        hosts = resolve(self._host_endpoints.values(), self._interfaces, is_governed)
 
         def has_networks(family: Family) -> HasNetworks:
             return lambda set_id: bool(self._covers.get((set_id, family)))
@@ -149,14 +166,11 @@ class NftablesBackend:
             self._workloads[key] = workload
             for use in _uses(workload):
                 self._add_use(use, key)
-            self._set_rows(("arrival", key), arrival(workload))
-        else:
-            self._set_rows(("arrival", key), {})
         for use in set(_uses(before)) - set(_uses(workload)):
             self._users[use].discard(key)
             if not self._users[use]:
                 self._forget_use(use)
-        self._dispatch(key)
+        self._render_endpoint(key)
 
     def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
@@ -189,10 +203,20 @@ class NftablesBackend:
             for key in self._users.get(use, ()):
                 self._dispatch(key)
 
+    def _render_endpoint(self, key: ObjectKey) -> None:
+        """How packets of an endpoint's interface arrive, and where they are led."""
+        workload = self._governing(key)
+        self._set_rows(("arrival", key), {} if workload is None else arrival(workload))
+        self._dispatch(key)
+
+    def _governing(self, key: ObjectKey) -> WorkloadPolicy | None:
+        workload = self._workloads.get(key)
+        return None if workload is None or workload.interface in self._exempt else workload
+
     def _dispatch(self, key: ObjectKey) -> None:
         """Which chains the interface of an endpoint leads to."""
         rows: Rows = {}
-        workload = self._workloads.get(key)
+        workload = self._governing(key)
         for use in _uses(workload):
             if workload is not None:
                 maps = TO if use.place.direction is Direction.INGRESS else FROM
@@ -317,6 +341,8 @@ class NftablesBackend:
         """What an endpoint's policy still lacks in the kernel; empty when it is in force."""
         if key not in self._workloads:
             return "its policy is not known yet"
+        if self._governing(key) is None:
+            return f"interface {self._workloads[key].interface} is the host's own: no workload's policy holds there"
         uses = _uses(self._workloads[key])
         owners: list[Owner] = [("skeleton", None), ("arrival", key), ("dispatch", key)]
         owners += [("use", use) for use in uses]

@@ -51,11 +51,13 @@ from tortie.kernel.netfilter.rule import body
 from tortie.kernel.netfilter.statement import Counter, Decide, Icmpx, Limit, Log, Reject, RejectType
 from tortie.kernel.netfilter.verdict import ACCEPT, DROP, Verdict, goto
 
-# Maps from an interface to the chain of its endpoint, and the set of all that have one.
+# Maps from an interface to the chain of its endpoint, the set of all that have one, and that of those that are the
+# host's own though they begin like a workload's.
 ARRIVE = "arrive"
 FROM = {4: "from4", 6: "from6"}
 TO = {4: "to4", 6: "to6"}
 WORKLOADS = "workloads"
+EXEMPT = "exempt"
 
 CHECKED = "arrive-checked"
 TO_HOST = "to-host"
@@ -73,7 +75,8 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bo
     rows: Rows = {}
     for name in (ARRIVE, *FROM.values(), *TO.values()):
         rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,), (VERDICT,))
-    rows[RowKey(Kind.SET, WORKLOADS)] = SetSpec((IFNAME,))
+    for name in (WORKLOADS, EXEMPT):
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,))
     # In this order, since the later ones lead to those before.
     chains = {drop_chain(reason): ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
     chains |= {
@@ -115,6 +118,11 @@ def arrival(workload: WorkloadPolicy) -> Rows:
     }
 
 
+def exemption(interfaces: Iterable[str]) -> Rows:
+    """The interfaces that nobody closes: members, since these come before the rules that would."""
+    return {RowKey(Kind.MEMBER, MemberKey(EXEMPT, ifname(name))): None for name in interfaces}
+
+
 def guard(*, lenient: bool) -> tuple[KernelRule, ...]:
     """What is asked of a packet that no conversation vouches for, before any policy is."""
     rules = [rule(*in_state(CtState.INVALID), to=dropped(Reason.INVALID))]
@@ -144,7 +152,12 @@ def _base(hook: InetHook, priority: int, rules: Iterable[KernelRule]) -> ChainSp
 def _prerouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
     yield _ask(MetaKey.IIFNAME, ARRIVE)
     for prefix in prefixes:
-        yield rule(Meta(MetaKey.IIFNAME), Cmp(prefix.encode()), to=dropped(Reason.UNKNOWN_INTERFACE))
+        yield rule(
+            Meta(MetaKey.IIFNAME),
+            Cmp(prefix.encode()),
+            Lookup(EXEMPT, inverted=True),
+            to=dropped(Reason.UNKNOWN_INTERFACE),
+        )
 
 
 def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
@@ -172,6 +185,7 @@ def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
             Meta(MetaKey.OIFNAME),
             Cmp(prefix.encode()),
             Lookup(WORKLOADS, inverted=True),
+            Lookup(EXEMPT, inverted=True),
             to=dropped(Reason.UNKNOWN_INTERFACE),
         )
 

@@ -42,6 +42,12 @@ def open_table(sock: NetfilterSocket) -> None:
     commit(sock, [table.put(Table(Family.INET, TABLE, flags))])
 
 
+def remove_table(sock: NetfilterSocket) -> None:
+    """Takes the table away with all that is in it. Idempotent; an orphan has to be adopted first."""
+    open_table(sock)
+    commit(sock, [table.delete(Family.INET, TABLE)])
+
+
 class _Transactions(Generic[K]):
     """Changes by the row that they are for, all at once, without those that the kernel refuses."""
 
