@@ -177,6 +177,9 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "explain-kind": Program(_at("tortie.cli.explain_kind", "explain_kind"), "Say what a kind or a field means."),
         "api-resources": Program(_at("tortie.cli.api_resources", "api_resources"), "Show the kinds of resources."),
     },
+    "Policy": {
+        "explain": Program(_at("tortie.cli.explain", "explain_command"), "Say who may speak to whom, and why not."),
+    },
     "The datastore": {
         "datastore": Program(_at("tortie.cli.datastore", "datastore"), "Look at it, lock it, check it, move it."),
     },

@@ -48,6 +48,16 @@ def names(context: click.Context, kind: str, incomplete: str, given: Sequence[st
     return []
 
 
+def complete_party(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """A workload of the default namespace, or a node."""
+    from tortie.model.names import parse_endpoint_name
+
+    endpoints = (parse_endpoint_name(str(each.value)) for each in names(context, "workloadendpoint", ""))
+    workloads = [CompletionItem(each.workload, help=f"on {each.node}") for each in endpoints if each is not None]
+    nodes = [CompletionItem(each.value, help="a node") for each in names(context, "node", incomplete)]
+    return [*(each for each in workloads if each.value.startswith(incomplete)), *nodes]
+
+
 def complete_field(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """A kind, or after a dot the path of one of its fields."""
     if "." not in incomplete:

@@ -11,9 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.unit.cli.conftest import Tortie
 from tests.unit.cli.test_program import HEAVY
+from tests.unit.explain.scene import OBJECTS
 from tortie.__main__ import PROGRAMS
 
 pytestmark = pytest.mark.heavy  # a program for each word
@@ -105,6 +107,15 @@ def test_a_store_that_is_silent_is_not_waited_for(tortie: Tortie) -> None:
         assert time.monotonic() - before < 10  # half a second, and what a loaded machine takes to start Python
 
 
+def test_ends_are_workloads_and_nodes(tortie: Tortie) -> None:
+    tortie.write(
+        "objects.yaml", "---\n".join(yaml.safe_dump(each.document) for each in OBJECTS if each.key.kind != "IPPool")
+    )
+    assert tortie("apply", "-f", "objects.yaml").code == 0
+    assert completed(tortie, "explain", "") == ["probe", "web", "db", "a", "b"]
+    assert completed(tortie, "explain", "web", "d") == ["db"]
+
+
 def test_a_real_bash(tortie: Tortie, tmp_path: Path) -> None:
     bash = shutil.which("bash")
     if bash is None:
@@ -115,7 +126,7 @@ def test_a_real_bash(tortie: Tortie, tmp_path: Path) -> None:
         "source <(tortie completion bash)\ncomplete -p tortie\n"
         'ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()\n'
         '_tortie_completion tortie "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[@]}"; }\n'
-        "ask tortie expl\nask tortie edit ippool pool-\nask tortie edit ippool xyzzy\n"
+        "ask tortie explain-\nask tortie edit ippool pool-\nask tortie edit ippool xyzzy\n"
     )
     done = subprocess.run(
         [bash, "--norc", "--noprofile", "-c", script],

@@ -1,0 +1,83 @@
+"""`tortie explain`: whether one end may speak to another, and who says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+
+from tortie.access import Access
+from tortie.cli import terminal
+from tortie.cli.complete import complete_party
+from tortie.cli.configuration import config_option, settings
+from tortie.cli.store import answered, opened_store
+from tortie.errors import UsageError
+from tortie.explain import Cluster, Explanation, Party, explain, find_party, parse_flow
+from tortie.explain.flow import ANY_PING
+from tortie.explain.report import as_json
+from tortie.explain.words import in_words
+from tortie.model import keys
+from tortie.model.decode import from_store
+
+NOT_ENFORCED = "policy is not enforced in this version: this is what it says, and what would hold if it were"
+
+
+@click.command("explain")
+@click.argument("source", metavar="SRC", shell_complete=complete_party)
+@click.argument("destination", metavar="DST", shell_complete=complete_party)
+@click.argument("flow", metavar="[PROTO/PORT]", required=False)
+@click.option("-6", "--ipv6", "ipv6", is_flag=True, help="Over IPv6, where both ends have either family.")
+@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+@config_option
+def explain_command(source: str, destination: str, flow: str | None, ipv6: bool, form: str) -> None:
+    """Say whether SRC may begin to speak to DST, and which tier, policy and rule decides at each end.
+
+    \b
+    tortie explain web db tcp/5432
+    tortie explain default/web 203.0.113.9 udp/53
+    tortie explain 10.65.0.24 node-2 icmp -o json | jq .allowed
+
+    SRC and DST are workloads, workload endpoints, nodes, or addresses, also of somebody outside. PROTO/PORT is
+    tcp/443, udp/53, tcp/NAME, icmp, icmp/TYPE/CODE or the number of a protocol; without it a ping is meant. Both ends
+    are judged by the objects in the datastore; no agent is asked. Exit code 0 whatever the answer is.
+
+    No agent enforces policy in this version: the answer is what policy says.
+    """
+    kind = ANY_PING if flow is None else parse_flow(flow)
+    cluster = answered(_read(settings().access))
+    ends = find_party(cluster, source), find_party(cluster, destination)
+    found = explain(cluster, *ends, kind, _family(*ends, ipv6=ipv6))
+    click.echo(f"Note: {NOT_ENFORCED}", err=True)
+    for each in cluster.broken():
+        click.echo(f"Warning: {each.key} breaks the rules of its kind: {each.problems[0]}", err=True)
+    if form == "json":
+        click.echo(json.dumps(as_json(found), indent=2))
+        return
+    for line in _styled(cluster, found):
+        terminal.echo(line)
+
+
+async def _read(access: Access) -> Cluster:
+    async with opened_store(access) as datastore:
+        listing = await datastore.list(keys.RESOURCES)
+    named = ((keys.from_path(item.key), item) for item in listing.items)
+    return Cluster(from_store(key, item.value, item.revision) for key, item in named if key is not None)
+
+
+def _family(source: Party, destination: Party, *, ipv6: bool) -> int:
+    """IPv4 where both ends have it, unless the user wants IPv6 or there is nothing else."""
+    common = {each.version for each in source.addresses} & {each.version for each in destination.addresses}
+    if not common:
+        raise UsageError(f"there is no family of addresses for both: {_addresses(source)}, {_addresses(destination)}")
+    return 6 if ipv6 or 4 not in common else 4
+
+
+def _addresses(party: Party) -> str:
+    return f"{party.text} has {', '.join(map(str, party.addresses)) or 'none'}"
+
+
+def _styled(cluster: Cluster, found: Explanation) -> Iterator[str]:
+    first, *others = in_words(cluster, found)
+    yield click.style(first, fg="green" if found.allowed else "red", bold=True)
+    yield from others
