@@ -179,6 +179,8 @@ SECTIONS: dict[str, dict[str, Program]] = {
     },
     "Policy": {
         "explain": Program(_at("tortie.cli.explain", "explain_command"), "Say who may speak to whom, and why not."),
+        "policy": Program(_at("tortie.cli.policy", "policy"), "Show whom a policy applies to."),
+        "endpoint": Program(_at("tortie.cli.policy", "endpoint"), "Show which policies apply to an endpoint."),
     },
     "The datastore": {
         "datastore": Program(_at("tortie.cli.datastore", "datastore"), "Look at it, lock it, check it, move it."),

@@ -42,9 +42,9 @@ KINDS: Final = PEERS | POLICIES | {"Tier", "Profile", "IPPool", "Node"}
 
 
 class Firewall:
-    """The calculation of one node's policy."""
+    """The calculation of one node's policy, or with None for a node that of the whole cluster."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str | None) -> None:
         self._sets = SetCalculator()
         self._policies = PolicyCalculator(self._sets)
         self._peers = PeerCalculator(node, self._sets, self._policies)
@@ -132,10 +132,13 @@ class Firewall:
         )
 
     def _update_endpoint(self, key: ResourceKey, resource: Resource[Any] | None) -> None:
-        is_ours = resource is not None and getattr(resource.spec, "node", "") == self._node
+        is_ours = resource is not None and self._is_here(resource.spec)
         if is_ours or key in self._endpoints:
             _put(self._endpoints, key, resource if is_ours else None)
             self._dirty.add(key)
+
+    def _is_here(self, spec: Any) -> bool:
+        return isinstance(spec, WorkloadEndpointSpec | HostEndpointSpec) and self._node in (None, spec.node)
 
     def _policy_of(self, key: ResourceKey) -> WorkloadPolicy | HostEndpointPolicy | None:
         resource, chains = self._endpoints.get(key), self._chains.get(key)

@@ -33,7 +33,8 @@ _PREFIXES = (NAMESPACE_PREFIX, SERVICE_ACCOUNT_PREFIX)
 class PeerCalculator:
     """Feeds the sets with all peers, and the policies with this node's endpoints."""
 
-    def __init__(self, node: str, sets: SetCalculator, policies: PolicyCalculator) -> None:
+    def __init__(self, node: str | None, sets: SetCalculator, policies: PolicyCalculator) -> None:
+        """`node` is whose endpoints policies apply to; None: all endpoints of the cluster."""
         self._node = node
         self._sets = sets
         self._policies = policies
@@ -67,7 +68,7 @@ class PeerCalculator:
         spec = resource.spec
         labels = self._labels(resource)
         self._sets.put(resource.key, _peer(spec, labels))
-        if isinstance(spec, WorkloadEndpointSpec | HostEndpointSpec) and spec.node == self._node:
+        if isinstance(spec, WorkloadEndpointSpec | HostEndpointSpec) and self._node in (None, spec.node):
             profiles = tuple(ResourceKey("Profile", "", name) for name in spec.profiles)
             self._policies.put_endpoint(resource.key, Endpoint(labels, profiles))
         else:

@@ -45,17 +45,23 @@ def explain_command(source: str, destination: str, flow: str | None, ipv6: bool,
     No agent enforces policy in this version: the answer is what policy says.
     """
     kind = ANY_PING if flow is None else parse_flow(flow)
-    cluster = answered(_read(settings().access))
+    cluster = read_cluster(settings().access)
     ends = find_party(cluster, source), find_party(cluster, destination)
     found = explain(cluster, *ends, kind, _family(*ends, ipv6=ipv6))
     click.echo(f"Note: {NOT_ENFORCED}", err=True)
-    for each in cluster.broken():
-        click.echo(f"Warning: {each.key} breaks the rules of its kind: {each.problems[0]}", err=True)
     if form == "json":
         click.echo(json.dumps(as_json(found), indent=2))
         return
     for line in _styled(cluster, found):
         terminal.echo(line)
+
+
+def read_cluster(access: Access) -> Cluster:
+    """All objects as they are at one moment; whatever is broken of them is told of."""
+    cluster = answered(_read(access))
+    for each in cluster.broken():
+        click.echo(f"Warning: {each.key} breaks the rules of its kind: {each.problems[0]}", err=True)
+    return cluster
 
 
 async def _read(access: Access) -> Cluster:

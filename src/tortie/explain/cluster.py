@@ -8,6 +8,7 @@ from typing import Any
 
 from tortie.calc.endpoints import EndpointCalculator
 from tortie.calc.firewall import Firewall
+from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.policy import Address
 from tortie.intent.state import PolicyState
 from tortie.model.kinds.felixconfiguration import effective
@@ -29,6 +30,11 @@ class Cluster:
         """An object that is in order."""
         found = self._objects.get(key)
         return found if isinstance(found, Resource) else None
+
+    @property
+    def keys(self) -> Iterable[ResourceKey]:
+        """Of all objects, also of broken ones."""
+        return self._objects.keys()
 
     def of_kind(self, kind: str) -> Mapping[ResourceKey, Resource[Any]]:
         """The objects of a kind that are in order, in the order of their keys."""
@@ -52,6 +58,21 @@ class Cluster:
         if node not in self._states:
             self._states[node] = self._compute(node)
         return self._states[node]
+
+    @cached_property
+    def whole(self) -> PolicyState:
+        """As if every endpoint of the cluster were on one node: for what applies to whom, wherever it is."""
+        firewall = Firewall(None)
+        firewall.configure(effective())
+        for key, value in self._objects.items():
+            firewall.update(key, value)
+        for key, endpoint in self.of_kind("WorkloadEndpoint").items():
+            spec = endpoint.spec
+            local = LocalEndpoint(key=key, interface=spec.interface_name, mac="", addresses=spec.ip_networks)
+            firewall.update_local(key, local)
+        state = PolicyState()
+        state.take(firewall.flush())
+        return state
 
     def _compute(self, node: str) -> PolicyState:
         firewall, endpoints = Firewall(node), EndpointCalculator(node, enforces_policy=True)

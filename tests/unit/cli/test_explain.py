@@ -62,3 +62,23 @@ def test_mistakes(tortie: Tortie, words: list[str], sentence: str) -> None:
     said = tortie("explain", *words)
     assert (said.code, said.stdout) == (2, "")
     assert sentence in said.stderr
+
+
+def test_the_policies_of_an_endpoint(tortie: Tortie) -> None:
+    assert [line.split() for line in tortie("endpoint", "policies", "db").stdout.splitlines()] == [
+        ["CHAIN", "PLACE", "TIER", "POLICY", "THEN"],
+        ["ingress", "1", "default", "GlobalNetworkPolicy(default.db)", "Deny"],
+        ["ingress", "2", "-", "Profile(open)"],
+        ["egress", "1", "-", "Profile(open)"],
+    ]
+    (first, *_) = json.loads(tortie("endpoint", "policies", "db", "-o", "json").stdout)
+    assert (first["policy"], first["tierDefault"]) == ("default.db", "Deny")
+
+
+def test_the_endpoints_of_a_policy(tortie: Tortie) -> None:
+    assert [line.split() for line in tortie("policy", "endpoints", "default.db").stdout.splitlines()] == [
+        ["ENDPOINT", "NODE", "CHAIN", "TIER", "PLACE"],
+        ["default/b-tortie-db-eth0", "b", "ingress", "default", "1"],
+    ]
+    said = tortie("policy", "endpoints", "projectcalico-default-allow")
+    assert said.stdout == "Profile(projectcalico-default-allow) applies to nobody\n"
