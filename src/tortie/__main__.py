@@ -179,6 +179,7 @@ SECTIONS: dict[str, dict[str, Program]] = {
     },
     "Policy": {
         "explain": Program(_at("tortie.cli.explain", "explain_command"), "Say who may speak to whom, and why not."),
+        "plan": Program(_at("tortie.cli.plan", "plan"), "Say whom a change would cut off, and whom let in."),
         "policy": Program(_at("tortie.cli.policy", "policy"), "Show whom a policy applies to."),
         "endpoint": Program(_at("tortie.cli.policy", "endpoint"), "Show which policies apply to an endpoint."),
     },

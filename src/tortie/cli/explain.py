@@ -12,8 +12,10 @@ from tortie.cli import terminal
 from tortie.cli.complete import complete_party
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.store import answered, opened_store
+from tortie.datastore.api import Datastore
 from tortie.errors import UsageError
 from tortie.explain import Cluster, Explanation, Party, explain, find_party, parse_flow
+from tortie.explain.cluster import Stored
 from tortie.explain.flow import ANY_PING
 from tortie.explain.report import as_json
 from tortie.explain.words import in_words
@@ -66,9 +68,14 @@ def read_cluster(access: Access) -> Cluster:
 
 async def _read(access: Access) -> Cluster:
     async with opened_store(access) as datastore:
-        listing = await datastore.list(keys.RESOURCES)
+        return Cluster(await objects_of(datastore))
+
+
+async def objects_of(datastore: Datastore) -> list[Stored]:
+    """All resources as they are at one moment, also broken ones."""
+    listing = await datastore.list(keys.RESOURCES)
     named = ((keys.from_path(item.key), item) for item in listing.items)
-    return Cluster(from_store(key, item.value, item.revision) for key, item in named if key is not None)
+    return [from_store(key, item.value, item.revision) for key, item in named if key is not None]
 
 
 def _family(source: Party, destination: Party, *, ipv6: bool) -> int:

@@ -74,7 +74,7 @@ def find_policy(cluster: Cluster, text: str) -> ResourceKey:
 def _places(cluster: Cluster, endpoint: Endpoint) -> Iterator[Place]:
     resource = cluster.get(endpoint.key)
     node = "" if resource is None else resource.spec.node
-    for name, chain in _chains(endpoint):
+    for name, chain in chains_of(endpoint):
         number = 0
         for tier in chain.tiers:
             for policy in tier.policies:
@@ -85,7 +85,8 @@ def _places(cluster: Cluster, endpoint: Endpoint) -> Iterator[Place]:
             yield Place(endpoint.key, node, name, "", profile, number, "")
 
 
-def _chains(endpoint: Endpoint) -> Iterator[tuple[str, Chain]]:
+def chains_of(endpoint: Endpoint) -> Iterator[tuple[str, Chain]]:
+    """Every chain that packets of an endpoint are held against, by its name."""
     if isinstance(endpoint, WorkloadPolicy):
         for direction in Direction:
             yield str(direction), endpoint.policy.chain(direction)

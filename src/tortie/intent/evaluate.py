@@ -115,12 +115,19 @@ def _is_message(icmp: Icmp, packet: Packet) -> bool:
 
 def _end_matches(end: End, address: Address, port: int | None, packet: Packet, tables: Tables) -> bool:
     return (
+        means_address(end, address, tables)
+        and (not (end.ports or end.port_sets) or _has_port(end.ports, end.port_sets, address, port, packet, tables))
+        and not _has_port(end.not_ports, end.not_port_sets, address, port, packet, tables)
+    )
+
+
+def means_address(end: End, address: Address, tables: Tables) -> bool:
+    """Whether a rule means the address at that end, whatever the port is."""
+    return (
         (not end.nets or _within(address, end.nets))
         and not _within(address, end.not_nets)
         and all(address in tables.sets[each] for each in end.sets)
         and not any(address in tables.sets[each] for each in end.not_sets)
-        and (not (end.ports or end.port_sets) or _has_port(end.ports, end.port_sets, address, port, packet, tables))
-        and not _has_port(end.not_ports, end.not_port_sets, address, port, packet, tables)
     )
 
 
