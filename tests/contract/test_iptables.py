@@ -131,6 +131,15 @@ def test_odd_members_are_read_back_as_they_were_written(host: Host) -> None:
     ]
 
 
+def test_named_ports_are_read_back_as_they_were_written(host: Host) -> None:
+    addresses = [ip_address(text) for text in ("10.0.0.1", "::ffff:10.0.0.1", "fd00::1")]
+    ports = PortSet(id="named", members={NamedPort(n, each, 80) for n in (6, 17, 132, 136) for each in addresses})
+    host.take(PolicyChanges(new_sets=(ports,)))
+    before = host.backend.writes
+    host.settle()
+    assert host.backend.writes == before
+
+
 def test_a_chain_that_is_refused_closes_and_the_rest_goes_in(host: Host) -> None:
     host.take(ALL)
     refused = policy("web", ingress="Allow tcp destination=80\nAllow udp source=in:nowhere")

@@ -118,10 +118,8 @@ def _set_of(key: MemberKey) -> str:
 
 def _canonical(member: str) -> str:
     """As we write it: the C library ends some IPv6 addresses in the form of IPv4."""
-    if ":" not in member or "." not in member:
-        return member
     address, separator, rest = member.partition("/" if "/" in member else ",")
-    return f"{IPv6Address(address)}{separator}{rest}"
+    return f"{IPv6Address(address)}{separator}{rest}" if ":" in address and "." in address else member
 
 
 def _each_line(lines: Mapping[K, str], set_of: Callable[[K], str]) -> dict[K, TortieError]:
