@@ -32,33 +32,24 @@ class IptablesBackend:
         self._work: Future[View] | None = None
         self._view = View({}, (), 0, False, inf)
         self._new: list[PolicyChanges] = []
+        self._interfaces: Mapping[str, frozenset[Address]] = {}
+        self._observed = False  # since the last work began
         self._reread = False
         self._carries = False  # whether the work under way was told anything
         self._workloads: set[ObjectKey] = set()
         self._queued: set[ObjectKey] = set()  # endpoints that were named since the last work began
         self._at_work: set[ObjectKey] = set()  # and those that it is about
-        self._not_enforced: dict[str, str] = {}
 
     def take(self, changes: PolicyChanges) -> None:
         self._new.append(msgspec.structs.replace(changes, new_sets=tuple(map(_copy, changes.new_sets))))
         for key, workload in changes.workloads.items():
             (self._workloads.discard if workload is None else self._workloads.add)(key)
             self._queued.add(key)
-            self._note(str(key), workload is not None and bool(workload.floating), "outside addresses")
-        for key, endpoint in changes.host_endpoints.items():
-            self._note(str(key), endpoint is not None, "policy of host endpoints")
-        if changes.pools is not None:
-            outgoing = any(pool.outgoing for pool in changes.pools)
-            self._note("IPPool", outgoing, "translation of what leaves the pools")
-
-    def _note(self, subject: str, applies: bool, what: str) -> None:
-        if applies:
-            self._not_enforced[subject] = f"{what}: not by iptables in this version; choose nftables"
-        else:
-            self._not_enforced.pop(subject, None)
 
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
-        """Host endpoints are not enforced."""
+        if interfaces != self._interfaces:
+            self._interfaces = dict(interfaces)
+            self._observed = True
 
     def resync(self) -> Iterator[None]:
         self._reread = True
@@ -73,12 +64,13 @@ class IptablesBackend:
             self._work = None
             self._carries = False
             self._at_work = set()
-        if self._new or self._reread or now >= self._view.next_due:
+        if self._new or self._observed or self._reread or now >= self._view.next_due:
             new, self._new = tuple(self._new), []
+            interfaces, self._observed = self._interfaces if self._observed else None, False
             reread, self._reread = self._reread, False
-            self._carries = bool(new) or reread
+            self._carries = bool(new) or interfaces is not None or reread
             self._at_work, self._queued = self._queued, set()
-            self._work = self._thread.submit(self._sink.work, new, now, reread=reread)
+            self._work = self._thread.submit(self._sink.work, new, interfaces, now, reread=reread)
             self._work.add_done_callback(lambda _: self._wake())
         return False
 
@@ -96,8 +88,6 @@ class IptablesBackend:
     @property
     def pending(self) -> Iterator[Noted]:
         yield from self._view.pending
-        for subject, reason in self._not_enforced.items():
-            yield Noted(subject=subject, reason=reason)
 
     @property
     def writes(self) -> int:
@@ -105,7 +95,7 @@ class IptablesBackend:
 
     @property
     def in_sync(self) -> bool:
-        return self._view.in_sync and not (self._new or self._reread or self._carries)
+        return self._view.in_sync and not (self._new or self._observed or self._reread or self._carries)
 
     def next_due(self) -> float | None:
         return None if self.busy else self._view.next_due

@@ -12,18 +12,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tortie.dataplane.hosts import resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
+from tortie.dataplane.iptables.hooks import hooks
+from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
 from tortie.dataplane.iptables.match import ADDRESSES, NAMED_PORTS, members_of
-from tortie.dataplane.iptables.rows import FAMILIES, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
+from tortie.dataplane.iptables.rows import FAMILIES, MANGLE, RAW, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
+from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
+    Address,
     AddressSet,
     Chain,
     Direction,
+    HostEndpointPolicy,
     Member,
     NamedPort,
+    NatPool,
     ObjectKey,
     Policy,
     PolicySettings,
@@ -43,7 +50,10 @@ MEMBERS_PER_PASS = 50_000
 Owner = tuple[str, object]
 
 _SKELETON: Owner = ("skeleton", None)
+_HOOKS: Owner = ("hooks", None)
 _DISPATCH: Owner = ("dispatch", None)
+_HOSTS: Owner = ("hosts", None)
+_TRANSLATION: Owner = ("translation", None)
 
 
 class View(NamedTuple):
@@ -83,6 +93,11 @@ class IptablesSink:
         self._settings = PolicySettings()
         self._policies: dict[ObjectKey, Policy] = {}
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
+        self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
+        self._interfaces: Mapping[str, frozenset[Address]] = {}
+        self._host_policies: dict[str, set[ObjectKey]] = {RAW: set(), MANGLE: set()}  # by table
+        self._pools: tuple[NatPool, ...] = ()
+        self._node_addresses: frozenset[Address] = frozenset()
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
         self._set_kinds: dict[SetId, str] = {}
@@ -91,6 +106,7 @@ class IptablesSink:
         self._owners: dict[RowKey, set[Owner]] = {}
         self._render_skeleton()
         self._render_dispatch()
+        self._render_hosts()
 
     # --- Intent
 
@@ -98,21 +114,43 @@ class IptablesSink:
         if changes.settings is not None and changes.settings != self._settings:
             self._settings = changes.settings
             self._render_skeleton()
+        self._pools = self._pools if changes.pools is None else changes.pools
+        self._node_addresses = self._node_addresses if changes.hosts is None else changes.hosts
         for new in changes.new_sets:
             self._put_set(new)
         for set_id, delta in changes.changed_sets.items():
             self._change_set(set_id, delta.added, delta.removed)
         for key, policy in changes.policies.items():
-            self._policies.pop(key, None)
-            if policy is not None:
-                self._policies[key] = policy
-            self._set_rows(("policy", key), policy_rows(policy) if policy is not None else {})
+            self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
             self._put_workload(key, workload)
+        for key, endpoint in changes.host_endpoints.items():
+            self._host_endpoints.pop(key, None)
+            if endpoint is not None:
+                self._host_endpoints[key] = endpoint
         if changes.workloads:
             self._render_dispatch()
+        if changes.workloads or changes.host_endpoints or changes.settings is not None:
+            self._render_hosts()
+        if changes.workloads or changes.settings is not None or not (changes.pools is None and changes.hosts is None):
+            self._render_translation()
         for set_id in changes.gone_sets:
             self._drop_set(set_id)
+
+    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
+        """Takes the host's interfaces with their addresses, by which host endpoints are found."""
+        self._interfaces = interfaces
+        if self._host_endpoints:
+            self._render_hosts()
+
+    def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
+        self._policies.pop(key, None)
+        if policy is not None:
+            self._policies[key] = policy
+        self._set_rows(("policy", key), policy_rows(policy) if policy is not None else {})
+        for table, keys in self._host_policies.items():
+            if key in keys:
+                self._render_host_policy(key, table)
 
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
@@ -147,6 +185,40 @@ class IptablesSink:
             to, out = (self._names[use] for use in _uses(workload))
             by_interface.setdefault(workload.interface, (out, to))
         self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes))
+
+    def _render_hosts(self) -> None:
+        hosts = resolve(self._host_endpoints.values(), self._interfaces, self._prefixes)
+        for table, before in self._host_policies.items():
+            wanted = policies_of(hosts, table)
+            self._host_policies[table] = wanted
+            for key in before ^ wanted:
+                self._render_host_policy(key, table)
+        rows = host_rows(hosts, self._settings, self._marks, self._prefixes, self._outsiders)
+        self._set_rows(_HOSTS, rows)
+        self._set_rows(_HOOKS, hooks(places_of(hosts), self._marks, self._prefixes, self._outsiders))
+
+    def _render_host_policy(self, key: ObjectKey, table: str) -> None:
+        """A policy in the tables where nobody but host endpoints is asked."""
+        policy = self._policies.get(key) if key in self._host_policies[table] else None
+        self._set_rows((f"policy in {table}", key), policy_rows(policy, table) if policy is not None else {})
+
+    def _render_translation(self) -> None:
+        workloads = (self._workloads[key] for key in sorted(self._workloads))
+        wanted = Translation(
+            floating=tuple(each for workload in workloads for each in workload.floating),
+            pools=self._pools,
+            hosts=self._node_addresses,
+            settings=self._settings,
+            prefixes=self._prefixes,
+            outsiders=self._outsiders,
+        )
+        self._set_rows(_TRANSLATION, translation_rows(wanted))
+
+    @property
+    def _outsiders(self) -> tuple[str, ...]:
+        """Interfaces of workloads that do not begin as such."""
+        interfaces = {workload.interface for workload in self._workloads.values()}
+        return tuple(sorted(name for name in interfaces if not name.startswith(self._prefixes)))
 
     # --- Sets
 
@@ -203,8 +275,17 @@ class IptablesSink:
 
     # --- The kernel
 
-    def work(self, changes: Iterable[PolicyChanges], now: float, *, reread: bool) -> View:
-        """Takes the changes, looks for those of others, and writes what is due; nothing before the first `reread`."""
+    def work(
+        self,
+        changes: Iterable[PolicyChanges],
+        interfaces: Mapping[str, frozenset[Address]] | None,
+        now: float,
+        *,
+        reread: bool,
+    ) -> View:
+        """Takes what is new, looks for changes of others, and writes what is due; nothing before the first `reread`."""
+        if interfaces is not None:
+            self.observe(interfaces)
         for each in changes:
             self.take(each)
         if reread:
@@ -288,7 +369,7 @@ class IptablesSink:
                 yield key, found
 
     def _owners_for(self, key: ObjectKey, workload: WorkloadPolicy) -> Iterator[Owner]:
-        yield from (_SKELETON, _DISPATCH, ("arrival", key))
+        yield from (_SKELETON, _HOOKS, _DISPATCH, ("arrival", key))
         for use in _uses(workload):
             yield ("use", use)
             for name in use.chain.policies_and_profiles():
