@@ -16,26 +16,21 @@ from tortie.dataplane.hosts import resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
 from tortie.dataplane.iptables.hooks import hooks
 from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
-from tortie.dataplane.iptables.match import ADDRESSES, NAMED_PORTS, members_of
-from tortie.dataplane.iptables.rows import FAMILIES, MANGLE, RAW, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
+from tortie.dataplane.iptables.rows import MANGLE, RAW, Kind, RowKey, Rows
+from tortie.dataplane.iptables.sets import Sets
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
 from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
     Address,
-    AddressSet,
     Chain,
     Direction,
     HostEndpointPolicy,
-    Member,
-    NamedPort,
     NatPool,
     ObjectKey,
     Policy,
     PolicySettings,
-    PortSet,
-    SetId,
     WorkloadPolicy,
 )
 from tortie.intent.report import Noted
@@ -100,8 +95,7 @@ class IptablesSink:
         self._node_addresses: frozenset[Address] = frozenset()
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
-        self._set_kinds: dict[SetId, str] = {}
-        self._members: dict[SetId, dict[MemberKey, int]] = {}
+        self._sets = Sets(lambda set_id, rows: self._set_rows(("set", set_id), rows), self._reconcilers[Kind.MEMBER])
         self._rows: dict[Owner, Rows] = {}
         self._owners: dict[RowKey, set[Owner]] = {}
         self._render_skeleton()
@@ -117,9 +111,9 @@ class IptablesSink:
         self._pools = self._pools if changes.pools is None else changes.pools
         self._node_addresses = self._node_addresses if changes.hosts is None else changes.hosts
         for new in changes.new_sets:
-            self._put_set(new)
+            self._sets.put(new)
         for set_id, delta in changes.changed_sets.items():
-            self._change_set(set_id, delta.added, delta.removed)
+            self._sets.change(set_id, delta.added, delta.removed)
         for key, policy in changes.policies.items():
             self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
@@ -135,7 +129,7 @@ class IptablesSink:
         if changes.workloads or changes.settings is not None or not (changes.pools is None and changes.hosts is None):
             self._render_translation()
         for set_id in changes.gone_sets:
-            self._drop_set(set_id)
+            self._sets.drop(set_id)
 
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
         """Takes the host's interfaces with their addresses, by which host endpoints are found."""
@@ -219,42 +213,6 @@ class IptablesSink:
         """Interfaces of workloads that do not begin as such."""
         interfaces = {workload.interface for workload in self._workloads.values()}
         return tuple(sorted(name for name in interfaces if not name.startswith(self._prefixes)))
-
-    # --- Sets
-
-    def _put_set(self, new: AddressSet | PortSet) -> None:
-        """A set in the place of an old one is the difference to it."""
-        kind = ADDRESSES if isinstance(new, AddressSet) else NAMED_PORTS
-        if self._set_kinds.get(new.id, kind) != kind:
-            self._drop_set(new.id)
-        self._set_kinds[new.id] = kind
-        rows: Rows = {RowKey(Kind.SET, set_name(new.id, family)): SetSpec(kind, family) for family in FAMILIES}
-        self._set_rows(("set", new.id), rows)
-        members: Iterable[Member] = (*new.addresses, *new.networks) if isinstance(new, AddressSet) else new.members
-        before = self._members.pop(new.id, {})
-        self._change_set(new.id, members, ())
-        for gone in before.keys() - self._members[new.id].keys():
-            self._reconcilers[Kind.MEMBER].unwant(gone)
-
-    def _drop_set(self, set_id: SetId) -> None:
-        if self._set_kinds.pop(set_id, None) is None:
-            return
-        self._set_rows(("set", set_id), {})
-        for member in self._members.pop(set_id, {}):
-            self._reconcilers[Kind.MEMBER].unwant(member)
-
-    def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
-        """An address and the prefix that holds nothing else are one member: it goes with the last of them."""
-        counts = self._members.setdefault(set_id, {})
-        reconciler = self._reconcilers[Kind.MEMBER]
-        for key in _member_keys(set_id, removed):
-            counts[key] = counts.get(key, 0) - 1
-            if counts[key] <= 0:
-                del counts[key]
-                reconciler.unwant(key)
-        for key in _member_keys(set_id, added):
-            counts[key] = counts.get(key, 0) + 1
-            reconciler.want(key, None)
 
     # --- Rows
 
@@ -356,7 +314,7 @@ class IptablesSink:
                 if not self._reconcilers[row.kind].right(row.key):
                     wrong[owner] = self._why(row.kind, row.key)
                     break
-        for set_id, members in self._members.items():
+        for set_id, members in self._sets.members.items():
             for member in members:
                 if not self._reconcilers[Kind.MEMBER].right(member):
                     wrong[("set", set_id)] = self._why(Kind.MEMBER, member)
@@ -388,14 +346,6 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
     if workload is None:
         return []
     return [Use(workload.policy.chain(direction), direction) for direction in (Direction.INGRESS, Direction.EGRESS)]
-
-
-def _member_keys(set_id: SetId, members: Iterable[Member]) -> Iterator[MemberKey]:
-    for member in members:
-        version = member.address.version if isinstance(member, NamedPort) else member.version
-        name = set_name(set_id, version)
-        for text in members_of(member):
-            yield MemberKey(name, text)
 
 
 def _text(row: object) -> str:
