@@ -20,12 +20,6 @@ from tortie.model.resource import ResourceKey
 __all__ = ["host"]
 
 
-@pytest.fixture
-def backend_name() -> str:
-    """The one backend so far that does this."""
-    return "nftables"
-
-
 POLICIES = [
     OPEN,
     policy("host", ingress="Allow tcp destination=443\nAllow udp", egress="Allow udp destination=443"),
@@ -120,14 +114,14 @@ def passes(host: Host, witness: Witness, one: Packet, mark: int) -> bool:
     if one.interface:
         host.arena.send(msgspec.structs.replace(one, source_mac=MACS[one.interface]), mark)
     else:
-        host.arena.namespace.call(lambda: _send(one, mark))
+        host.arena.namespace.call(lambda: send_as_host(one, mark))
     route = host.arena.fib.route(one.destination)
     if route is not None and not route.interface:
         return witness.count() > before
     return any(frame.destination == one.destination for _, frame in host.arena.received(set()).values())
 
 
-def _send(one: Packet, mark: int) -> None:
+def send_as_host(one: Packet, mark: int) -> None:
     from tests.contract.wire import MAGIC, MARK
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -165,3 +159,67 @@ def test_the_kernel_does_what_the_judge_says(host: Host, endpoints: list[HostEnd
     host.backend.take(PolicyChanges(host_endpoints=dict.fromkeys(named)))
     host.settle()
     assert "host-" not in host.ruleset().replace("to-host", "")
+
+
+@pytest.mark.parametrize("endpoints", [[REST], [BY_NAME, REST], [SILENT, REST]], ids=["rest", "beside", "silent"])
+def test_the_hosts_own_interface_is_not_a_workloads(host: Host, endpoints: list[HostEndpointPolicy]) -> None:
+    """Though it begins like one, and though an endpoint names it."""
+    named = {each.key._replace(name=f"{number}"): each for number, each in enumerate(endpoints)}
+    changes = msgspec.structs.replace(
+        CHANGES,
+        host_endpoints={key: msgspec.structs.replace(each, key=key) for key, each in named.items()},
+    )
+    state = PolicyState(exempt_interfaces=frozenset({"calib"}))
+    state.take(changes)
+    host.backend.observe(host.arena.fib.addresses)
+    host.backend.exempt(frozenset({"calib"}))
+    host.take(changes)
+    witness = Witness(host)
+    cases = [
+        *(
+            f"calib 198.51.100.{last}:9 > {US}:{port} {kind}"
+            for last in (1, 99)
+            for port in (443, 80)
+            for kind in ("tcp", "udp")
+        ),
+        f"calib 198.51.100.66:9 > {US}:8443 tcp",
+        "calib 10.65.0.2:9 > 192.0.2.7:80 udp",
+        "calib 10.65.0.2:9 > 192.0.2.7:80 tcp",
+        "calib 198.51.100.1:9 > 10.65.0.1:80 tcp",
+        "eth0 198.51.100.1:9 > 10.65.0.2:80 tcp",
+        "eth0 198.51.100.1:9 > 10.65.0.2:81 tcp",
+        "calia 10.65.0.1:9 > 10.65.0.2:81 tcp",
+        "calia 10.65.0.1:9 > 10.65.0.2:80 tcp",
+        f"- {US}:9 > 10.65.0.2:80 udp",
+        f"- {US}:9 > 10.65.0.2:443 udp",
+    ]
+    wrong = []
+    for number, text in enumerate(cases):
+        host.arena.forget_flows(host.socket)
+        one = packet(text)
+        judged = verdict(state, one, Flow.NEW, host.arena.fib)
+        if passes(host, witness, one, number) != (judged.action == "accept"):
+            wrong.append((text, judged))
+    assert wrong == []
+
+
+def test_an_endpoint_by_address_is_where_its_address_is(host: Host) -> None:
+    to_us, there = packet(f"eth0 198.51.100.1:9 > {US}:80 tcp"), host.arena.fib.addresses
+    host.take(msgspec.structs.replace(CHANGES, host_endpoints={BY_ADDRESS.key: BY_ADDRESS}))
+    witness = Witness(host)
+    for number, (held, passed) in enumerate((({}, True), (there, False), ({**there, "eth0": frozenset()}, True))):
+        host.backend.observe(held)
+        host.settle()
+        host.arena.forget_flows(host.socket)
+        assert passes(host, witness, to_us, number) == passed
+
+
+def test_host_endpoints_are_adopted_without_a_write(host: Host) -> None:
+    changes = msgspec.structs.replace(CHANGES, host_endpoints={BY_ADDRESS.key: BY_ADDRESS})
+    host.backend.observe(host.arena.fib.addresses)
+    host.take(changes)
+    host.stop()
+    host.start()
+    host.backend.observe(host.arena.fib.addresses)
+    host.take(changes)
+    assert host.backend.writes == 0

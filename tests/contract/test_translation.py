@@ -18,12 +18,6 @@ from tortie.intent.verdict import verdict
 __all__ = ["host"]
 
 
-@pytest.fixture
-def backend_name() -> str:
-    """The one backend so far that does this."""
-    return "nftables"
-
-
 OUTSIDE = (
     FloatingAddress(ip_address("203.0.113.7"), ip_address("10.65.0.2")),
     FloatingAddress(ip_address("2001:db8:f::7"), ip_address("fd00:65::2")),

@@ -1,11 +1,19 @@
-"""Policy as rules of iptables: what a rule becomes, what an endpoint goes through, which way an interface leads."""
+"""Policy as rules of iptables: what a rule becomes, what an endpoint goes through, which way an interface leads, and
+what host endpoints and translation add to it.
+"""
 
 from __future__ import annotations
+
+from ipaddress import IPv4Address, ip_address, ip_network
 
 import pytest
 
 from tests.unit.intent.policy_text import chain, key, policy, rule
+from tortie.dataplane.hosts import Hosts, resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_chain, policy_rows
+from tortie.dataplane.iptables.dispatch import Ours
+from tortie.dataplane.iptables.hooks import hooks
+from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
 from tortie.dataplane.iptables.match import matches
 from tortie.dataplane.iptables.rows import (
     CHAIN_CHARACTERS,
@@ -17,8 +25,19 @@ from tortie.dataplane.iptables.rows import (
     Rows,
 )
 from tortie.dataplane.iptables.skeleton import dispatch
+from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.errors import UsageError
-from tortie.intent.policy import Direction, Family, RuleOrigin
+from tortie.intent.policy import (
+    BothWays,
+    Direction,
+    FailsafePort,
+    Family,
+    FloatingAddress,
+    HostEndpointPolicy,
+    NatPool,
+    PolicySettings,
+    RuleOrigin,
+)
 from tortie.model.resource import ResourceKey
 
 ORIGIN = RuleOrigin("default", key("p"), Direction.INGRESS, 0)
@@ -184,3 +203,142 @@ def test_many_interfaces_are_parted_by_the_letters_of_their_names() -> None:
     longest = max(len(arguments(rows, 4, row.key.table, row.key.name)) for row in rows if isinstance(row.key, ChainKey))
     assert longest <= 20
     assert walk(rows, "from", "-i", "cali111").endswith("after 4")
+
+
+# --- Host endpoints
+
+PREFIXES = ("cali", "tap")
+OURS = Ours(PREFIXES)
+
+
+def host_endpoint(name: str, interface: str, **fields: BothWays) -> HostEndpointPolicy:
+    return HostEndpointPolicy(key=ResourceKey("HostEndpoint", "", name), interface=interface, **fields)  # type: ignore[arg-type]  # as in the class
+
+
+def jumps(rows: Rows) -> list[str]:
+    return [f"{row.key.table} {row.key.name}" for row in rows if row.kind is Kind.JUMP and row.key.family == 4]  # type: ignore[union-attr]  # of a jump
+
+
+def test_an_interface_has_the_endpoint_that_names_it_or_has_its_address_or_the_one_of_all_others() -> None:
+    held = {name: frozenset({ip_address(f"192.0.2.{n}")}) for n, name in enumerate(("lo", "eth0", "eth1", "cali1"))}
+    named, other = host_endpoint("b", "eth0"), host_endpoint("c", "eth7")
+    by_address = HostEndpointPolicy(
+        key=ResourceKey("HostEndpoint", "", "a"), interface="", addresses=(*held["eth0"], *held["eth1"])
+    )
+    rest = host_endpoint("d", "*")
+    closed = [host_endpoint("e", "lo"), host_endpoint("f", "cali1")]  # that are nobody's to govern
+    found = resolve([named, other, by_address, rest, *closed], held, OURS.begins)
+    assert found == Hosts({"eth0": named, "eth1": by_address, "eth7": other}, rest)
+    assert resolve([by_address], {}, OURS.begins) == Hosts({}, None)
+
+
+def test_without_host_endpoints_nothing_is_asked_of_them() -> None:
+    rows = hooks((), MARKS, Ours(PREFIXES))
+    assert jumps(rows) == ["raw PREROUTING", "filter FORWARD", "filter INPUT", "filter OUTPUT"]
+    assert arguments(rows, 4, "filter", "tortie-forward") == [
+        "-j MARK --set-xmark 0x0/0x30000",
+        "-j tortie-by-from-",
+        "-j tortie-by-to-",
+        "-m mark --mark 0x10000/0x10000 -j ACCEPT",
+    ]
+
+
+def test_a_host_endpoint_is_asked_where_it_has_something_to_say() -> None:
+    silent = host_endpoint("a", "eth0")
+    through = host_endpoint("a", "eth0", forward=BothWays(ingress=chain("default=p")))
+    untracked = host_endpoint("a", "eth0", untracked=BothWays(ingress=chain("default=p")))
+    everywhere = host_endpoint("a", "*", untracked=BothWays(ingress=chain("default=p")))
+    always = ["host-in", "host-out", "host-leaving"]
+    for endpoint, more in (
+        (silent, []),
+        (through, ["host-through-in"]),
+        (untracked, ["host-raw-in"]),
+        (everywhere, []),
+    ):
+        hosts = Hosts({}, endpoint) if endpoint.interface == "*" else Hosts({"eth0": endpoint}, None)
+        assert [place.name for place in places_of(hosts)] == [*more, *always]
+        assert policies_of(hosts, "raw") == ({key("p")} if endpoint is untracked else set())
+
+
+def test_the_rest_is_neither_a_workload_nor_who_has_an_endpoint() -> None:
+    hosts = Hosts({"eth0": host_endpoint("a", "eth0")}, host_endpoint("b", "*", forward=BothWays(ingress=chain("t=p"))))
+    rows = host_rows(hosts, PolicySettings(), MARKS, Ours(PREFIXES, ("veth9",)))
+    *lines, last = arguments(rows, 4, "filter", "tortie-by-host-through-in-")
+    assert lines == [f"-i {name} -j RETURN" for name in ("eth0", "veth9", "cali+", "tap+", "lo")]
+    assert arguments(rows, 4, "filter", last.removeprefix("-g ")) == [
+        "-j tortie-host-tracked",
+        "-m mark ! --mark 0x0/0x30000 -j RETURN",
+        "-m mark --mark 0x0/0x30000 -j tortie-to-gnp-p",
+        "-m mark --mark 0x10000/0x10000 -j RETURN",
+        "-m mark --mark 0x0/0x20000 -g tortie-tier-default",
+        "-g tortie-allow",
+    ]
+
+
+def test_failsafe_ports_by_family_and_in_the_raw_table_their_answers() -> None:
+    settings = PolicySettings(
+        failsafe_inbound=(FailsafePort(6, 22), FailsafePort(6, 179, ip_network("10.0.0.0/8")), FailsafePort(47, 1)),
+        failsafe_outbound=(FailsafePort(17, 67),),
+    )
+    hosts = Hosts({"eth0": host_endpoint("a", "eth0", untracked=BothWays(ingress=chain("t=p")))}, None)
+    rows = host_rows(hosts, settings, MARKS, Ours(PREFIXES))
+    name = "tortie-host-failsafe-in"
+    ssh, bgp = "-p 6 -m multiport --dports 22", "-p 6 -s 10.0.0.0/8 -m multiport --dports 179"
+    answer = "-p 17 -m multiport --sports 67 -g tortie-pass"
+    assert arguments(rows, 4, "filter", name) == [f"{ssh} -g tortie-allow", f"{bgp} -g tortie-allow"]
+    assert arguments(rows, 4, "raw", name) == [f"{ssh} -g tortie-pass", f"{bgp} -g tortie-pass", answer]
+    assert arguments(rows, 6, "raw", name) == [f"{ssh} -g tortie-pass", answer]
+
+
+def test_only_the_filter_table_rejects() -> None:
+    hosts = Hosts({"eth0": host_endpoint("a", "eth0", untracked=BothWays(ingress=chain("t=p")))}, None)
+    rows = host_rows(hosts, PolicySettings(deny="Reject"), MARKS, Ours(PREFIXES))
+    for table in ("raw", "mangle"):
+        assert arguments(rows, 4, table, "tortie-policy")[1:] == ["-j DROP"]
+
+
+# --- Translation
+
+
+def translated(**fields: object) -> Rows:
+    nothing = Translation((), (), frozenset(), PolicySettings(), Ours(PREFIXES))
+    return translation_rows(nothing._replace(**fields))  # type: ignore[arg-type]  # as in the class
+
+
+def test_without_translation_there_is_no_table_for_it() -> None:
+    assert translated(pools=(NatPool(ip_network("10.65.0.0/16"), outgoing=False),)) == {}
+
+
+def test_of_outside_addresses_that_meet_the_first_counts() -> None:
+    pairs = (("192.0.2.1", "10.65.0.9"), ("192.0.2.1", "10.65.0.1"), ("192.0.2.0", "10.65.0.9"))
+    rows = translated(floating=tuple(FloatingAddress(*map(ip_address, pair)) for pair in pairs))
+    assert jumps(rows) == ["nat PREROUTING", "nat OUTPUT", "nat POSTROUTING"]
+    assert arguments(rows, 4, "nat", "tortie-inward") == [
+        "-d 192.0.2.0 -j DNAT --to-destination 10.65.0.9",
+        "-d 192.0.2.1 -j DNAT --to-destination 10.65.0.9",
+    ]
+    assert arguments(rows, 4, "nat", "tortie-outward") == [
+        "-s 10.65.0.1 -d 10.65.0.1 -j SNAT --to-source 192.0.2.1",
+        "-s 10.65.0.9 -d 10.65.0.9 -j SNAT --to-source 192.0.2.1",
+    ]
+
+
+def test_what_leaves_the_pools() -> None:
+    pools = (NatPool(ip_network("10.65.0.0/16"), outgoing=True), NatPool(ip_network("fd00::/64"), outgoing=True))
+    settings = PolicySettings(nat_address=IPv4Address("192.0.2.7"), nat_excludes_hosts=True)
+    rows = translated(
+        pools=pools,
+        settings=settings,
+        hosts=frozenset({ip_address("192.0.2.9")}),
+        ours=Ours(PREFIXES, ("veth9",), ("tapvpn",)),
+    )
+    assert jumps(rows) == ["nat POSTROUTING"]
+    stays = [f"-o {name} -j RETURN" for name in ("veth9", "cali+", "tap+")]
+    for family, target in ((4, "SNAT --to-source 192.0.2.7"), (6, "MASQUERADE")):
+        matches = f"-m set --match-set tortie{family}nat-from src -m set ! --match-set tortie{family}nat-pools dst"
+        hosts = f"-m set ! --match-set tortie{family}nat-hosts dst"
+        assert arguments(rows, family, "nat", "tortie-by-pools-") == [  # type: ignore[arg-type]  # a family
+            f"-o tapvpn {matches} {hosts} -j {target}",
+            *stays,
+            f"{matches} {hosts} -j {target}",
+        ]

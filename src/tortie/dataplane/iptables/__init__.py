@@ -1,7 +1,9 @@
 """Policy by iptables and IP sets, for hosts that need them, by the programs of either variant.
 
-`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `table` is the
-kernel's side and `watch` sees what others do to it; `sink` joins them; `backend` keeps all of that in a thread.
+`rows` names what stands in the kernel. Which rows an intent takes: `hooks` says where packets are met, `dispatch` which
+way their interface leads, `skeleton` what all workloads share, `match` and `chains` what policy is, `hosts` what host
+endpoints add, `translation` what becomes of addresses, `drops` where packets end, `sets` what selectors mean. `table`
+is the kernel's side and `watch` sees what others do to it; `sink` joins them; `backend` keeps all of that in a thread.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from math import inf
 
 import msgspec
 
-from tortie.dataplane.iptables.sink import IptablesSink, View
+from tortie.dataplane.iptables.sink import Facts, IptablesSink, View
 from tortie.intent.policy import Address, AddressSet, ObjectKey, PortSet
 from tortie.intent.report import Noted
 from tortie.intent.state import PolicyChanges
@@ -32,14 +32,13 @@ class IptablesBackend:
         self._work: Future[View] | None = None
         self._view = View({}, (), 0, False, inf)
         self._new: list[PolicyChanges] = []
+        self._facts = Facts()
+        self._observed = False  # since the last work began
         self._reread = False
-        self._is_new = False  # something else than changes of policy
         self._carries = False  # whether the work under way was told anything
-        self._exempt: frozenset[str] = frozenset()
         self._interfaces: dict[ObjectKey, str] = {}  # of the endpoints that have a policy
         self._queued: set[ObjectKey] = set()  # endpoints that were named since the last work began
         self._at_work: set[ObjectKey] = set()  # and those that it is about
-        self._not_enforced: dict[str, str] = {}
 
     def take(self, changes: PolicyChanges) -> None:
         self._new.append(msgspec.structs.replace(changes, new_sets=tuple(map(_copy, changes.new_sets))))
@@ -49,27 +48,19 @@ class IptablesBackend:
             else:
                 self._interfaces[key] = workload.interface
             self._queued.add(key)
-            self._note(str(key), workload is not None and bool(workload.floating), "outside addresses")
-        for key, endpoint in changes.host_endpoints.items():
-            self._note(str(key), endpoint is not None, "policy of host endpoints")
-        if changes.pools is not None:
-            outgoing = any(pool.outgoing for pool in changes.pools)
-            self._note("IPPool", outgoing, "translation of what leaves the pools")
-
-    def _note(self, subject: str, applies: bool, what: str) -> None:
-        if applies:
-            self._not_enforced[subject] = f"{what}: not by iptables in this version; choose nftables"
-        else:
-            self._not_enforced.pop(subject, None)
 
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
-        """Host endpoints are not enforced."""
+        self._learn(self._facts._replace(interfaces=dict(interfaces)))
 
     def exempt(self, interfaces: frozenset[str]) -> None:
-        changed = interfaces ^ self._exempt
-        self._exempt = interfaces
+        changed = interfaces ^ self._facts.exempt
         self._queued.update(key for key, interface in self._interfaces.items() if interface in changed)
-        self._is_new |= bool(changed)
+        self._learn(self._facts._replace(exempt=interfaces))
+
+    def _learn(self, facts: Facts) -> None:
+        if facts != self._facts:
+            self._facts = facts
+            self._observed = True
 
     def resync(self) -> Iterator[None]:
         self._reread = True
@@ -84,13 +75,13 @@ class IptablesBackend:
             self._work = None
             self._carries = False
             self._at_work = set()
-        if self._new or self._is_new or self._reread or now >= self._view.next_due:
+        if self._new or self._observed or self._reread or now >= self._view.next_due:
             new, self._new = tuple(self._new), []
+            facts, self._observed = self._facts if self._observed else None, False
             reread, self._reread = self._reread, False
-            self._carries = bool(new) or self._is_new or reread
-            self._is_new = False
+            self._carries = bool(new) or facts is not None or reread
             self._at_work, self._queued = self._queued, set()
-            self._work = self._thread.submit(self._sink.work, new, now, exempt=self._exempt, reread=reread)
+            self._work = self._thread.submit(self._sink.work, new, facts, now, reread=reread)
             self._work.add_done_callback(lambda _: self._wake())
         return False
 
@@ -102,7 +93,7 @@ class IptablesBackend:
         interface = self._interfaces.get(key)
         if interface is None:
             return "its policy is not known yet"
-        if interface in self._exempt:
+        if interface in self._facts.exempt:
             return f"interface {interface} is the host's own: no workload's policy holds there"
         if key in self._queued or key in self._at_work:
             return "its policy is not written yet"
@@ -111,8 +102,6 @@ class IptablesBackend:
     @property
     def pending(self) -> Iterator[Noted]:
         yield from self._view.pending
-        for subject, reason in self._not_enforced.items():
-            yield Noted(subject=subject, reason=reason)
 
     @property
     def writes(self) -> int:
@@ -120,7 +109,7 @@ class IptablesBackend:
 
     @property
     def in_sync(self) -> bool:
-        return self._view.in_sync and not (self._new or self._is_new or self._reread or self._carries)
+        return self._view.in_sync and not (self._new or self._observed or self._reread or self._carries)
 
     def next_due(self) -> float | None:
         return None if self.busy else self._view.next_due

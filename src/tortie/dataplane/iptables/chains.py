@@ -7,34 +7,24 @@ decided by two bits of the packet's mark, within the mask that is ours:
     Allow  the first bit; every caller returns, up to the chain that both ends of the packet's way are asked from
     Pass   the second bit: the rest of the tier is skipped
     Deny   no bit: a chain that counts, tells and drops
+
+Every table has chains of its own, so what an Allow does besides is the table's affair: ALLOW says it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from tortie.conventions import LOG_GROUP
+from tortie.dataplane.iptables.drops import dropped
 from tortie.dataplane.iptables.match import matches
-from tortie.dataplane.iptables.rows import (
-    COMMENT_BYTES,
-    FAMILIES,
-    ChainKey,
-    Kind,
-    RowKey,
-    Rows,
-    Rule,
-    chain_name,
-    chain_of,
-)
+from tortie.dataplane.iptables.rows import COMMENT_BYTES, FAMILIES, FILTER, Rows, Rule, chain, chain_name
 from tortie.dataplane.naming import comment_of, digest
 from tortie.errors import UsageError
 from tortie.intent import policy as intent
-from tortie.intent.policy import Action, Chain, Direction, Family, ObjectKey, Policy
+from tortie.intent.policy import Action, Chain, Direction, ObjectKey, Policy
 from tortie.intent.verdict import Reason
-
-FILTER = "filter"
-RAW = "raw"
 
 ALLOW = chain_name("allow")
 PASS = chain_name("pass")
@@ -77,21 +67,20 @@ def is_clear(bits: int) -> str:
     return f"-m mark --mark 0x0/{bits:#x}"
 
 
+def is_exactly(bits: int, mask: int) -> str:
+    return f"-m mark --mark {bits:#x}/{mask:#x}"
+
+
 def set_mark(bit: int) -> Rule:
     return Rule(f"-j MARK --set-xmark {bit:#x}/{bit:#x}")
 
 
+def set_exactly(bits: int, mask: int) -> Rule:
+    return Rule(f"-j MARK --set-xmark {bits:#x}/{mask:#x}")
+
+
 def clear_mark(bits: int) -> Rule:
     return Rule(f"-j MARK --set-xmark 0x0/{bits:#x}")
-
-
-def dropped(reason: Reason) -> str:
-    """The chain that counts, tells and drops: by the reason alone, which just fits."""
-    return chain_name(reason)
-
-
-def chain(family: Family, table: str, name: str, rules: Iterable[Rule]) -> Rows:
-    return {RowKey(Kind.CHAIN, ChainKey(family, table, name)): chain_of(rules)}
 
 
 # --- Policies
@@ -103,8 +92,8 @@ def policy_chain(key: ObjectKey, direction: Direction) -> str:
     return chain_name(_WAY[direction], kind, "/".join(part for part in key[1:] if part))
 
 
-def policy_rows(policy: Policy) -> Rows:
-    """The chains of a policy or a profile, and the sets of its rules' own."""
+def policy_rows(policy: Policy, table: str = FILTER) -> Rows:
+    """The chains of a policy or a profile in a table, and the sets of its rules' own."""
     rows: Rows = {}
     for direction in Direction:
         for family in FAMILIES:
@@ -114,7 +103,7 @@ def policy_rows(policy: Policy) -> Rows:
                 rows |= found.sets
                 target, comment = _target(rule, policy), comment_of(rule, COMMENT_BYTES)
                 rules += [Rule(f"{one} {target}".lstrip(), comment) for one in found.alternatives]
-            rows |= chain(family, FILTER, policy_chain(policy.key, direction), rules)
+            rows |= chain(family, table, policy_chain(policy.key, direction), rules)
     return rows
 
 
@@ -133,14 +122,20 @@ def _target(rule: intent.Rule, policy: Policy) -> str:
 
 def endpoint_chain(applies: Chain, direction: Direction, marks: Marks) -> tuple[str, Rows]:
     """The chain that endpoints go through in one direction, the same for both families; its name, and its rows."""
-    rules = tuple(_endpoint_rules(applies, direction, marks))
-    name = chain_name(_WAY[direction], digest(rules)[:16])
+    rules = [
+        Rule(f"-j {TRACKED}"),
+        Rule(f"{is_set(marks.allowed)} -j RETURN"),
+        *asked(applies, direction, marks),
+        Rule(f"-g {dropped(Reason.NO_PROFILE_MATCHED)}", "no profile matched"),
+    ]
+    name = chain_name(_WAY[direction], digest(tuple(rules))[:16])
     return name, {row: spec for family in FAMILIES for row, spec in chain(family, FILTER, name, rules).items()}
 
 
-def _endpoint_rules(applies: Chain, direction: Direction, marks: Marks) -> Iterator[Rule]:
-    yield Rule(f"-j {TRACKED}")
-    yield Rule(f"{is_set(marks.allowed)} -j RETURN")
+def asked(applies: Chain, direction: Direction, marks: Marks) -> Iterator[Rule]:
+    """Tiers, then profiles: who is allowed returns to the caller of the chain, who is denied ends, who is neither
+    goes on behind these rules.
+    """
     for number, tier in enumerate(applies.tiers):
         if number:
             yield clear_mark(marks.passed)
@@ -153,7 +148,6 @@ def _endpoint_rules(applies: Chain, direction: Direction, marks: Marks) -> Itera
         yield Rule(f"{is_clear(marks.allowed)} -j {policy_chain(key, direction)}")
     if applies.profiles:
         yield Rule(f"{is_set(marks.allowed)} -j RETURN")
-    yield Rule(f"-g {dropped(Reason.NO_PROFILE_MATCHED)}", "no profile matched")
 
 
 def tracked(marks: Marks) -> Iterator[Rule]:

@@ -2,7 +2,7 @@
 
     SET      IP sets, empty: of selectors, of named ports, of a rule's own prefixes
     MEMBER   what is in them
-    CHAIN    chains `tortie-*` of the tables raw and filter, with all of their rules
+    CHAIN    chains `tortie-*` of any table, with all of their rules
     JUMP     the one rule in each of the kernel's own chains that leads to ours, at its head
 
 The number of a kind is its place in the order of writing, so that what is named is there before who names it.
@@ -18,6 +18,10 @@ from typing import NamedTuple
 
 from tortie.dataplane.naming import digest, shortened
 from tortie.intent.policy import Family, SetId
+
+FILTER, MANGLE, RAW, NAT = "filter", "mangle", "raw", "nat"
+# Policy is written where packets end before it is where they arrive: what a table opens the next one still closes.
+TABLES = (FILTER, MANGLE, RAW, NAT)
 
 OWN_CHAIN = "tortie-"
 OWN_SET = {4: "tortie4", 6: "tortie6"}
@@ -104,6 +108,15 @@ class RowKey(NamedTuple):
 
 RowValue = SetSpec | ChainSpec | None  # of a member there is nothing to say
 Rows = dict[RowKey, RowValue]
+
+
+def chain(family: Family, table: str, name: str, rules: Iterable[Rule]) -> Rows:
+    return {RowKey(Kind.CHAIN, ChainKey(family, table, name)): chain_of(rules)}
+
+
+def jump(family: Family, table: str, kernels: str, ours: str) -> Rows:
+    """From one of the kernel's own chains to one of ours."""
+    return {RowKey(Kind.JUMP, ChainKey(family, table, kernels)): chain_of([Rule(f"-j {ours}")])}
 
 
 def chain_name(*words: str) -> str:

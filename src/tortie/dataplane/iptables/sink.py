@@ -12,23 +12,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tortie.dataplane.hosts import resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
-from tortie.dataplane.iptables.match import ADDRESSES, NAMED_PORTS, members_of
-from tortie.dataplane.iptables.rows import FAMILIES, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
+from tortie.dataplane.iptables.dispatch import Ours
+from tortie.dataplane.iptables.hooks import hooks
+from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
+from tortie.dataplane.iptables.rows import MANGLE, RAW, Kind, RowKey, Rows
+from tortie.dataplane.iptables.sets import Sets
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
+from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
-    AddressSet,
+    Address,
     Chain,
     Direction,
-    Member,
-    NamedPort,
+    HostEndpointPolicy,
+    NatPool,
     ObjectKey,
     Policy,
     PolicySettings,
-    PortSet,
-    SetId,
     WorkloadPolicy,
 )
 from tortie.intent.report import Noted
@@ -43,7 +46,10 @@ MEMBERS_PER_PASS = 50_000
 Owner = tuple[str, object]
 
 _SKELETON: Owner = ("skeleton", None)
+_HOOKS: Owner = ("hooks", None)
 _DISPATCH: Owner = ("dispatch", None)
+_HOSTS: Owner = ("hosts", None)
+_TRANSLATION: Owner = ("translation", None)
 
 
 class View(NamedTuple):
@@ -54,6 +60,13 @@ class View(NamedTuple):
     writes: int
     in_sync: bool
     next_due: float
+
+
+class Facts(NamedTuple):
+    """What the kernel's interfaces are, as far as policy depends on them."""
+
+    interfaces: Mapping[str, frozenset[Address]] = {}  # with the host's addresses there
+    exempt: frozenset[str] = frozenset()  # the host's own, whatever they begin with and whoever names them
 
 
 class Use(NamedTuple):
@@ -79,19 +92,23 @@ class IptablesSink:
         self._unread: dict[Kind, str] = dict.fromkeys(Kind, "not read yet")  # kinds of which nothing is certain
         self._reading: Backoff[None] = Backoff()
         self._prefixes = prefixes
-        self._exempt: frozenset[str] = frozenset()
         self._marks = marks
         self._settings = PolicySettings()
         self._policies: dict[ObjectKey, Policy] = {}
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
+        self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
+        self._facts = Facts()
+        self._host_policies: dict[str, set[ObjectKey]] = {RAW: set(), MANGLE: set()}  # by table
+        self._pools: tuple[NatPool, ...] = ()
+        self._node_addresses: frozenset[Address] = frozenset()
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
-        self._set_kinds: dict[SetId, str] = {}
-        self._members: dict[SetId, dict[MemberKey, int]] = {}
+        self._sets = Sets(lambda set_id, rows: self._set_rows(("set", set_id), rows), self._reconcilers[Kind.MEMBER])
         self._rows: dict[Owner, Rows] = {}
         self._owners: dict[RowKey, set[Owner]] = {}
         self._render_skeleton()
         self._render_dispatch()
+        self._render_hosts()
 
     # --- Intent
 
@@ -99,26 +116,44 @@ class IptablesSink:
         if changes.settings is not None and changes.settings != self._settings:
             self._settings = changes.settings
             self._render_skeleton()
+        self._pools = self._pools if changes.pools is None else changes.pools
+        self._node_addresses = self._node_addresses if changes.hosts is None else changes.hosts
         for new in changes.new_sets:
-            self._put_set(new)
+            self._sets.put(new)
         for set_id, delta in changes.changed_sets.items():
-            self._change_set(set_id, delta.added, delta.removed)
+            self._sets.change(set_id, delta.added, delta.removed)
         for key, policy in changes.policies.items():
-            self._policies.pop(key, None)
-            if policy is not None:
-                self._policies[key] = policy
-            self._set_rows(("policy", key), policy_rows(policy) if policy is not None else {})
+            self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
             self._put_workload(key, workload)
+        for key, endpoint in changes.host_endpoints.items():
+            self._host_endpoints.pop(key, None)
+            if endpoint is not None:
+                self._host_endpoints[key] = endpoint
         if changes.workloads:
             self._render_dispatch()
+        if changes.workloads or changes.host_endpoints or changes.settings is not None:
+            self._render_hosts()
+        if changes.workloads or changes.settings is not None or not (changes.pools is None and changes.hosts is None):
+            self._render_translation()
         for set_id in changes.gone_sets:
-            self._drop_set(set_id)
+            self._sets.drop(set_id)
 
-    def exempt(self, interfaces: frozenset[str]) -> None:
-        if interfaces != self._exempt:
-            self._exempt = interfaces
-            self._render_dispatch()
+    def learn(self, facts: Facts) -> None:
+        """Takes what the kernel's interfaces are now."""
+        self._facts = facts
+        self._render_dispatch()
+        self._render_hosts()
+        self._render_translation()
+
+    def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
+        self._policies.pop(key, None)
+        if policy is not None:
+            self._policies[key] = policy
+        self._set_rows(("policy", key), policy_rows(policy) if policy is not None else {})
+        for table, keys in self._host_policies.items():
+            if key in keys:
+                self._render_host_policy(key, table)
 
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
@@ -152,45 +187,43 @@ class IptablesSink:
             workload = self._workloads[key]
             to, out = (self._names[use] for use in _uses(workload))
             by_interface.setdefault(workload.interface, (out, to))
-        for name in self._exempt:
+        for name in self._facts.exempt:
             by_interface.pop(name, None)
-        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._exempt))
+        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt))
 
-    # --- Sets
+    def _render_hosts(self) -> None:
+        ours = self._ours
+        hosts = resolve(self._host_endpoints.values(), self._facts.interfaces, ours.begins)
+        for table, before in self._host_policies.items():
+            wanted = policies_of(hosts, table)
+            self._host_policies[table] = wanted
+            for key in before ^ wanted:
+                self._render_host_policy(key, table)
+        rows = host_rows(hosts, self._settings, self._marks, ours)
+        self._set_rows(_HOSTS, rows)
+        self._set_rows(_HOOKS, hooks(places_of(hosts), self._marks, ours))
 
-    def _put_set(self, new: AddressSet | PortSet) -> None:
-        """A set in the place of an old one is the difference to it."""
-        kind = ADDRESSES if isinstance(new, AddressSet) else NAMED_PORTS
-        if self._set_kinds.get(new.id, kind) != kind:
-            self._drop_set(new.id)
-        self._set_kinds[new.id] = kind
-        rows: Rows = {RowKey(Kind.SET, set_name(new.id, family)): SetSpec(kind, family) for family in FAMILIES}
-        self._set_rows(("set", new.id), rows)
-        members: Iterable[Member] = (*new.addresses, *new.networks) if isinstance(new, AddressSet) else new.members
-        before = self._members.pop(new.id, {})
-        self._change_set(new.id, members, ())
-        for gone in before.keys() - self._members[new.id].keys():
-            self._reconcilers[Kind.MEMBER].unwant(gone)
+    def _render_host_policy(self, key: ObjectKey, table: str) -> None:
+        """A policy in the tables where nobody but host endpoints is asked."""
+        policy = self._policies.get(key) if key in self._host_policies[table] else None
+        self._set_rows((f"policy in {table}", key), policy_rows(policy, table) if policy is not None else {})
 
-    def _drop_set(self, set_id: SetId) -> None:
-        if self._set_kinds.pop(set_id, None) is None:
-            return
-        self._set_rows(("set", set_id), {})
-        for member in self._members.pop(set_id, {}):
-            self._reconcilers[Kind.MEMBER].unwant(member)
+    def _render_translation(self) -> None:
+        workloads = (self._workloads[key] for key in sorted(self._workloads))
+        wanted = Translation(
+            floating=tuple(each for workload in workloads for each in workload.floating),
+            pools=self._pools,
+            hosts=self._node_addresses,
+            settings=self._settings,
+            ours=self._ours,
+        )
+        self._set_rows(_TRANSLATION, translation_rows(wanted))
 
-    def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
-        """An address and the prefix that holds nothing else are one member: it goes with the last of them."""
-        counts = self._members.setdefault(set_id, {})
-        reconciler = self._reconcilers[Kind.MEMBER]
-        for key in _member_keys(set_id, removed):
-            counts[key] = counts.get(key, 0) - 1
-            if counts[key] <= 0:
-                del counts[key]
-                reconciler.unwant(key)
-        for key in _member_keys(set_id, added):
-            counts[key] = counts.get(key, 0) + 1
-            reconciler.want(key, None)
+    @property
+    def _ours(self) -> Ours:
+        named = {workload.interface for workload in self._workloads.values()} - self._facts.exempt
+        others = sorted(name for name in named if not name.startswith(self._prefixes))
+        return Ours(self._prefixes, tuple(others), tuple(sorted(self._facts.exempt)))
 
     # --- Rows
 
@@ -211,9 +244,10 @@ class IptablesSink:
 
     # --- The kernel
 
-    def work(self, changes: Iterable[PolicyChanges], now: float, *, exempt: frozenset[str], reread: bool) -> View:
-        """Takes the changes, looks for those of others, and writes what is due; nothing before the first `reread`."""
-        self.exempt(exempt)
+    def work(self, changes: Iterable[PolicyChanges], facts: Facts | None, now: float, *, reread: bool) -> View:
+        """Takes what is new, looks for changes of others, and writes what is due; nothing before the first `reread`."""
+        if facts is not None:
+            self.learn(facts)
         for each in changes:
             self.take(each)
         if reread:
@@ -284,7 +318,7 @@ class IptablesSink:
                 if not self._reconcilers[row.kind].right(row.key):
                     wrong[owner] = self._why(row.kind, row.key)
                     break
-        for set_id, members in self._members.items():
+        for set_id, members in self._sets.members.items():
             for member in members:
                 if not self._reconcilers[Kind.MEMBER].right(member):
                     wrong[("set", set_id)] = self._why(Kind.MEMBER, member)
@@ -297,7 +331,7 @@ class IptablesSink:
                 yield key, found
 
     def _owners_for(self, key: ObjectKey, workload: WorkloadPolicy) -> Iterator[Owner]:
-        yield from (_SKELETON, _DISPATCH, ("arrival", key))
+        yield from (_SKELETON, _HOOKS, _DISPATCH, ("arrival", key))
         for use in _uses(workload):
             yield ("use", use)
             for name in use.chain.policies_and_profiles():
@@ -316,14 +350,6 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
     if workload is None:
         return []
     return [Use(workload.policy.chain(direction), direction) for direction in (Direction.INGRESS, Direction.EGRESS)]
-
-
-def _member_keys(set_id: SetId, members: Iterable[Member]) -> Iterator[MemberKey]:
-    for member in members:
-        version = member.address.version if isinstance(member, NamedPort) else member.version
-        name = set_name(set_id, version)
-        for text in members_of(member):
-            yield MemberKey(name, text)
 
 
 def _text(row: object) -> str:

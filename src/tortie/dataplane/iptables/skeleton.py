@@ -1,62 +1,33 @@
-"""What every endpoint shares: where packets are met, what a workload may send, how one is dropped.
-
-    raw PREROUTING   -i -> tortie-at-INTERFACE: is the sender who it says it is? An interface that only looks like a
-                     workload's is dropped here
-    filter FORWARD   -i -> what its endpoint may send; then -o -> what its endpoint may receive; accepted if the last
-                     one that was asked allowed it
-    filter INPUT     a workload's packets to this host
-    filter OUTPUT    nothing leaves by an interface that only looks like a workload's
-
-Packets of no workload go through all of them and out at the end, to whatever rules stand below.
+"""What every endpoint shares: what a workload may send, what the host hears of it, how one is dropped; and which way
+the interface of a workload leads.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
-from tortie.conventions import DROP_GROUP
 from tortie.dataplane.iptables.chains import (
     ALLOW,
     ESTABLISHED,
-    FILTER,
     PASS,
-    RAW,
     TRACKED,
     Marks,
-    chain,
-    clear_mark,
-    dropped,
     guard,
     is_set,
     set_mark,
     tracked,
 )
-from tortie.dataplane.iptables.rows import FAMILIES, ChainKey, Kind, RowKey, Rows, Rule, chain_name, chain_of
+from tortie.dataplane.iptables.dispatch import by, tree
+from tortie.dataplane.iptables.drops import drop_rows, dropped
+from tortie.dataplane.iptables.rows import FAMILIES, FILTER, RAW, Rows, Rule, chain, chain_name
 from tortie.intent.packet import IPIP, UDP
 from tortie.intent.policy import Family, PolicySettings, WorkloadPolicy
 from tortie.intent.verdict import Reason
 
-ARRIVE = chain_name("arrive")
-FORWARD = chain_name("forward")
-INPUT = chain_name("input")
-OUTPUT = chain_name("output")
 CHECKED = chain_name("checked")
 TO_HOST = chain_name("to-host")
 # Dispatch by interface: to where packets arrive, to what may be sent, to what may be received, to nothing.
 AT, FROM, TO, KNOWN = "at", "from", "to", "known"
-
-JUMPS = {
-    (RAW, "PREROUTING"): ARRIVE,
-    (FILTER, "FORWARD"): FORWARD,
-    (FILTER, "INPUT"): INPUT,
-    (FILTER, "OUTPUT"): OUTPUT,
-}
-
-# Of drops that are told of, a second; all are counted.
-TOLD_PER_S = 100
-TOLD_BYTES = 256
-# Interfaces of one chain; more are parted by the next letter of their names.
-INTERFACES_APIECE = 16
 
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
 _UNSPECIFIED = (131, 135, 143)
@@ -68,30 +39,17 @@ _DROPPED_IN_FILTER = (
     *(Reason.UNKNOWN_INTERFACE, Reason.INVALID, Reason.MID_STREAM, Reason.POLICY, Reason.TIER_DEFAULT),
     *(Reason.NO_PROFILE_MATCHED, Reason.ENDPOINT_TO_HOST),
 )
-_OF_POLICY = frozenset({Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MATCHED})
-_UNREACHABLE = {4: "icmp-admin-prohibited", 6: "icmp6-adm-prohibited"}
 
 
 def skeleton(settings: PolicySettings, marks: Marks) -> Rows:
-    """Every row that stands whatever the endpoints are, but for the dispatch."""
-    rows: Rows = {}
+    """Every row that stands whatever the endpoints are, but for where packets are met, and the dispatch."""
+    rows = drop_rows(RAW, _DROPPED_IN_RAW, settings) | drop_rows(FILTER, _DROPPED_IN_FILTER, settings)
     for family in FAMILIES:
-        for reason in _DROPPED_IN_RAW:
-            rows |= chain(family, RAW, dropped(reason), _drop(reason, "Drop", family))
-        for reason in _DROPPED_IN_FILTER:
-            deny = settings.deny if reason in _OF_POLICY else "Drop"
-            rows |= chain(family, FILTER, dropped(reason), _drop(reason, deny, family))
         rows |= chain(family, RAW, CHECKED, _checked(family, settings))
-        rows |= chain(family, RAW, ARRIVE, [Rule(f"-j {_dispatch_name(AT)}")])
         rows |= chain(family, FILTER, ALLOW, [set_mark(marks.allowed)])
         rows |= chain(family, FILTER, PASS, [set_mark(marks.passed)])
         rows |= chain(family, FILTER, TRACKED, tracked(marks))
         rows |= chain(family, FILTER, TO_HOST, _to_host(family, settings, marks))
-        rows |= chain(family, FILTER, FORWARD, _forward(marks))
-        rows |= chain(family, FILTER, OUTPUT, [Rule(f"-j {_dispatch_name(KNOWN)}")])
-        for table, name in JUMPS:
-            jump = chain_of([Rule(f"-j {JUMPS[table, name]}")])
-            rows[RowKey(Kind.JUMP, ChainKey(family, table, name))] = jump
     return rows
 
 
@@ -117,64 +75,17 @@ def dispatch(
     closed = dropped(Reason.UNKNOWN_INTERFACE)
     unknown_in = [Rule(f"-i {prefix}+ -g {closed}") for prefix in prefixes]
     unknown_out = [Rule(f"-o {prefix}+ -g {closed}") for prefix in prefixes]
-    trees = (
-        (RAW, AT, "-i", {name: f"-g {arrival_chain(name)}" for name in workloads}, unknown_in),
-        (FILTER, FROM, "-i", {name: f"-g {chains[0]}" for name, chains in workloads.items()}, unknown_in),
-        (FILTER, TO, "-o", {name: f"-g {chains[1]}" for name, chains in workloads.items()}, unknown_out),
-        (FILTER, KNOWN, "-o", dict.fromkeys(workloads, "-j RETURN"), unknown_out),
-    )
-    rows: Rows = {}
-    for table, kind, option, targets, last in trees:
-        for name, rules in _tree(kind, option, "", {**targets, **left_alone}, last):
-            spec = chain_of(rules)
-            rows |= {RowKey(Kind.CHAIN, ChainKey(family, table, name)): spec for family in FAMILIES}
-    to_host = [Rule(f"-i {name} -j RETURN") for name in sorted(exempt)]
-    to_host += [Rule(f"-i {name} -g {TO_HOST}") for name in workloads if not name.startswith(prefixes)]
-    to_host += [Rule(f"-i {prefix}+ -g {TO_HOST}") for prefix in prefixes]
-    for family in FAMILIES:
-        rows |= chain(family, FILTER, INPUT, to_host)
+    ways = {name: f"-g {arrival_chain(name)}" for name in workloads}
+    rows = tree(RAW, AT, "-i", {**ways, **left_alone}, unknown_in)
+    ways = {name: f"-g {chains[0]}" for name, chains in workloads.items()}
+    rows |= tree(FILTER, FROM, "-i", {**ways, **left_alone}, unknown_in)
+    ways = {name: f"-g {chains[1]}" for name, chains in workloads.items()}
+    rows |= tree(FILTER, TO, "-o", {**ways, **left_alone}, unknown_out)
+    rows |= tree(FILTER, KNOWN, "-o", dict.fromkeys((*workloads, *left_alone), "-j RETURN"), unknown_out)
     return rows
 
 
-def _tree(
-    kind: str, option: str, prefix: str, targets: Mapping[str, str], last: list[Rule]
-) -> Iterator[tuple[str, list[Rule]]]:
-    """The chains for all interfaces that begin with the prefix; a packet of none of them meets the `last` rules."""
-    by_letter: dict[str, dict[str, str]] = {}
-    for name, target in sorted(targets.items()):
-        by_letter.setdefault(name[: len(prefix) + 1], {})[name] = target
-    rules: list[Rule] = []
-    for some in by_letter.values():
-        if len(targets) <= INTERFACES_APIECE or len(some) == 1:
-            rules += [Rule(f"{option} {name} {target}") for name, target in some.items()]
-            continue
-        longer = _common(min(some), max(some))
-        if longer in some:
-            # Its name is the prefix of others, and there is no next letter.
-            rules.append(Rule(f"{option} {longer} {some.pop(longer)}"))
-        yield from _tree(kind, option, longer, some, last)
-        rules.append(Rule(f"{option} {longer}+ -g {_dispatch_name(kind, longer)}"))
-    yield _dispatch_name(kind, prefix), [*rules, *last]
-
-
-def _common(first: str, last: str) -> str:
-    """What two names begin with, and in their order all between them."""
-    length = next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:length]
-
-
-def _dispatch_name(kind: str, prefix: str = "") -> str:
-    return chain_name("by", kind, prefix)
-
-
 # --- The chains of the skeleton
-
-
-def _forward(marks: Marks) -> Iterator[Rule]:
-    yield clear_mark(marks.both)
-    yield Rule(f"-j {_dispatch_name(FROM)}")
-    yield Rule(f"-j {_dispatch_name(TO)}")
-    yield Rule(f"{is_set(marks.allowed)} -j ACCEPT")
 
 
 def _to_host(family: Family, settings: PolicySettings, marks: Marks) -> Iterator[Rule]:
@@ -189,7 +100,7 @@ def _to_host(family: Family, settings: PolicySettings, marks: Marks) -> Iterator
     if settings.endpoint_to_host == "Drop":
         yield Rule(f"-g {dropped(Reason.ENDPOINT_TO_HOST)}")
         return
-    yield Rule(f"-j {_dispatch_name(FROM)}")
+    yield Rule(f"-j {by(FROM)}")
     if settings.endpoint_to_host == "Accept":
         yield Rule(f"{is_set(marks.allowed)} -j ACCEPT")
 
@@ -222,17 +133,6 @@ def _checked(family: Family, settings: PolicySettings) -> Iterator[Rule]:
         yield Rule(f"-p {IPIP} -g {dropped(Reason.TUNNEL)}")
     if not settings.vxlan_from_workloads:
         yield Rule(f"-p {UDP} -m udp --dport {settings.vxlan_port} -g {dropped(Reason.TUNNEL)}")
-
-
-def _drop(reason: Reason, deny: str, family: Family) -> Iterable[Rule]:
-    """Told to who listens, as far as the limit goes; counted always."""
-    told = f"-j NFLOG --nflog-prefix {reason} --nflog-group {DROP_GROUP} --nflog-size {TOLD_BYTES}"
-    yield Rule(f"-m limit --limit {TOLD_PER_S}/second --limit-burst {TOLD_PER_S} {told}")
-    if deny == "Reject":
-        yield Rule("-p 6 -j REJECT --reject-with tcp-reset")
-        yield Rule(f"-j REJECT --reject-with {_UNREACHABLE[family]}")
-    else:
-        yield Rule("-j DROP")
 
 
 def _udp(source: int, destination: int) -> str:

@@ -4,7 +4,8 @@ Invariants:
 * What is not named as ours is never changed: our chains are written one by one, others' rules only moved down by our
   jumps.
 * What the kernel refuses is set aside by name, and the rest goes in.
-* A chain that is refused closes: it is written as a denial, so nobody passes by rules that were to be replaced.
+* A chain that is refused closes: it is written as a denial, so nobody passes by rules that were to be replaced. In the
+  nat table, where nothing can be denied, it is empty.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from typing import NamedTuple, TypeVar
 
 from tortie.dataplane.iptables.rows import (
     FAMILIES,
+    NAT,
     OWN_CHAIN,
     OWN_SET,
+    TABLES,
     ChainKey,
     ChainSpec,
     MemberKey,
@@ -33,15 +36,13 @@ from tortie.kernel.netfilter.xtables import Xtables
 
 K = TypeVar("K")
 
-CLOSED = chain_of([Rule("-j DROP", "refused by the kernel: closed")])
+_CLOSED = chain_of([Rule("-j DROP", "refused by the kernel: closed")])
 
 # Of one set; a set with more that is wrong has something wrong itself, such as being full.
 FAILURES_PER_SET = 10
 MAX_MEMBERS = 1 << 24
 
 _FAMILY_WORD: dict[int, str] = {4: "inet", 6: "inet6"}
-# In the filter table policy is written before in the raw table an interface opens.
-_TABLES = ("filter", "raw")
 
 
 # --- Sets
@@ -118,10 +119,8 @@ def _set_of(key: MemberKey) -> str:
 
 def _canonical(member: str) -> str:
     """As we write it: the C library ends some IPv6 addresses in the form of IPv4."""
-    if ":" not in member or "." not in member:
-        return member
     address, separator, rest = member.partition("/" if "/" in member else ",")
-    return f"{IPv6Address(address)}{separator}{rest}"
+    return f"{IPv6Address(address)}{separator}{rest}" if ":" in address and "." in address else member
 
 
 def _each_line(lines: Mapping[K, str], set_of: Callable[[K], str]) -> dict[K, TortieError]:
@@ -170,7 +169,7 @@ def parse(family: Family, text: str) -> Listed:
     for line in text.splitlines():
         if line.startswith("*"):
             table, begun = line[1:], set()
-        elif table not in _TABLES:
+        elif table not in TABLES:
             continue
         elif line.startswith(f":{OWN_CHAIN}"):
             digests[ChainKey(family, table, line[1:].split(" ", 1)[0])] = []
@@ -202,6 +201,7 @@ class ChainTable:
             listed = parse(family, self._xtables.save(family))
             chains |= listed.chains
             self.jumps |= listed.jumps
+            self._xtables.watch(family, {key.table for key in listed.chains})
         self._known = set(chains)
         return chains
 
@@ -212,7 +212,7 @@ class ChainTable:
         return failed
 
     def _put(self, family: Family, rows: Mapping[ChainKey, ChainSpec]) -> dict[ChainKey, TortieError]:
-        """All at once; if that is refused, the new ones closed and then by halves, since rules lead to chains."""
+        """All at once; if that is refused, each table by itself."""
         if not rows:
             return {}
         try:
@@ -223,13 +223,22 @@ class ChainTable:
             pass
         else:
             return {}
+        failed: dict[ChainKey, TortieError] = {}
+        for table in TABLES:
+            failed |= self._put_table(family, {key: spec for key, spec in rows.items() if key.table == table})
+        return failed
+
+    def _put_table(self, family: Family, rows: Mapping[ChainKey, ChainSpec]) -> dict[ChainKey, TortieError]:
+        """The new ones closed and then by halves, since rules lead to chains."""
         try:
-            self._write(family, {key: CLOSED for key in rows if key not in self._known})
+            self._write(family, {key: _closed(key) for key in rows if key not in self._known})
         except KernelError as error:
             return dict.fromkeys(rows, error)
         return self._halves(family, list(rows.items()))
 
     def _halves(self, family: Family, rows: list[tuple[ChainKey, ChainSpec]]) -> dict[ChainKey, TortieError]:
+        if not rows:
+            return {}
         try:
             self._write(family, dict(rows))
         except Busy as error:
@@ -237,7 +246,7 @@ class ChainTable:
         except KernelError as error:
             if len(rows) == 1:
                 with suppress(KernelError):
-                    self._write(family, {rows[0][0]: CLOSED})
+                    self._write(family, {rows[0][0]: _closed(rows[0][0])})
                 return {rows[0][0]: error}
             middle = len(rows) // 2
             return self._halves(family, rows[:middle]) | self._halves(family, rows[middle:])
@@ -285,6 +294,11 @@ class ChainTable:
     def _restore(self, family: Family, by_table: Mapping[str, list[str]]) -> None:
         if by_table:
             self._xtables.restore(family, restored(by_table))
+            self._xtables.watch(family, by_table.keys())
+
+
+def _closed(key: ChainKey) -> ChainSpec:
+    return ChainSpec(()) if key.table == NAT else _CLOSED
 
 
 class JumpTable:
@@ -339,7 +353,7 @@ def _known_by(jump: tuple[bool, str]) -> str:
 def restored(by_table: Mapping[str, Iterable[str]]) -> str:
     """The text for `iptables-restore`."""
     parts: list[str] = []
-    for table in _TABLES:
+    for table in TABLES:
         if table in by_table:
             parts += [f"*{table}", *by_table[table], "COMMIT"]
     return "\n".join(parts) + "\n"

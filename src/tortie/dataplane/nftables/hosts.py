@@ -12,15 +12,15 @@ Nothing of this exists where no host endpoint asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from tortie.dataplane.hosts import Hosts
 from tortie.dataplane.nftables.chains import FAMILIES, Place, Policies, endpoint_chain
 from tortie.dataplane.nftables.match import HasNetworks, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
 from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS, dropped, in_state, rule
 from tortie.intent.policy import (
-    Address,
     BothWays,
     Chain,
     Direction,
@@ -29,7 +29,6 @@ from tortie.intent.policy import (
     HostEndpointPolicy,
     PolicySettings,
 )
-from tortie.intent.state import governing
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
 from tortie.kernel.netfilter.datatype import IFNAME, VERDICT, ifname
@@ -59,17 +58,6 @@ _NO_TRACK = "allow-untracked"
 HasNetworksOf = Callable[[Family], HasNetworks]
 
 
-class Hosts(NamedTuple):
-    """The host endpoint of each interface, and that of all the others."""
-
-    by_interface: Mapping[str, HostEndpointPolicy]
-    rest: HostEndpointPolicy | None
-
-    @property
-    def all(self) -> list[HostEndpointPolicy]:
-        return [*self.by_interface.values(), *([self.rest] if self.rest else [])]
-
-
 class _Where(NamedTuple):
     """One of the places above."""
 
@@ -82,27 +70,6 @@ class _Where(NamedTuple):
     allow: Verdict = ACCEPT
     has_rest: bool = True
     untracked: bool = False
-
-
-def resolve(
-    endpoints: Collection[HostEndpointPolicy],
-    interfaces: Mapping[str, frozenset[Address]],
-    is_governed: Callable[[str], bool],
-) -> Hosts:
-    """Which host endpoint each interface has; those of workloads, and the loopback, have none."""
-    found: dict[str, HostEndpointPolicy] = {}
-    rest = min((each for each in endpoints if each.interface == "*"), key=lambda each: each.key, default=None)
-    for name, held in interfaces.items():
-        if name == "lo" or is_governed(name):
-            continue
-        endpoint = governing(endpoints, name, held)
-        if endpoint is not None and endpoint is not rest:
-            found[name] = endpoint
-    # One that names an interface waits for it in the kernel.
-    for each in sorted(endpoints, key=lambda each: each.key):
-        if each.interface not in ("", "*"):
-            found.setdefault(each.interface, each)
-    return Hosts(found, rest)
 
 
 def _way(way: Callable[[HostEndpointPolicy], BothWays], direction: Direction) -> Callable[[HostEndpointPolicy], Chain]:

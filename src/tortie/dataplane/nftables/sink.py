@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
 from tortie.dataplane.nftables.cover import Cover
-from tortie.dataplane.nftables.hosts import host_rows, resolve
+from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.match import HasNetworks, address_sets, interval_name, member_of, port_sets
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton

@@ -10,6 +10,7 @@ waits for the lock: it belongs in a thread. The programs run in the network name
 from __future__ import annotations
 
 import socket
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Literal
 
@@ -34,7 +35,8 @@ TIMEOUT_S = 60.0
 OUTPUT_BYTES = 256 * 1024 * 1024
 
 _PROGRAM = {4: "iptables", 6: "ip6tables"}
-_TABLES = ("filter", "raw")
+# Of both families. To look at a legacy table brings it into being, so others are looked at only once they are used.
+_ALWAYS = ("filter", "raw")
 
 # struct ipt_getinfo and ip6t_getinfo: a name, 12 words; include/uapi/linux/netfilter_ipv4/ip_tables.h
 _GET_INFO = 64
@@ -45,7 +47,7 @@ _ADDRESS_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 # Of events; when more is waiting than this, something changed that is worth a look.
 _EVENTS_APIECE = 100
 _EVENT_BYTES = 1024 * 1024
-_NF_FAMILY = {4: NfFamily.IP, 6: NfFamily.IP6}
+_FAMILY = {NfFamily.IP: 4, NfFamily.IP6: 6}
 
 
 class Variant(StrEnum):
@@ -73,6 +75,10 @@ class Xtables:
         """Everything, also other people's."""
         return self._run(family, "save")
 
+    def watch(self, family: Family, tables: Collection[str]) -> None:
+        """Changes of these are to be seen too; all that was before the next `note` counts as one."""
+        self._watch.tables |= {(family, table) for table in tables}
+
     def note(self) -> None:
         """What happened up to now is known; called in the thread that made this."""
         self._watch.note()
@@ -91,6 +97,10 @@ class Xtables:
             raise _kernel_error(error) from error
 
 
+def _tables_at_first() -> set[tuple[int, str]]:
+    return {(family, table) for family in _FAMILY.values() for table in _ALWAYS}
+
+
 def _kernel_error(error: CommandFailed) -> KernelError:
     if "xtables lock" in error.output or "Resource temporarily unavailable" in error.output:
         return Busy(f"another program holds the lock of iptables for more than {LOCK_WAIT_S} s")
@@ -106,6 +116,7 @@ class _LegacySizes:
     """How many rules each table has, and how large they are, as the kernel knows without listing them."""
 
     def __init__(self) -> None:
+        self.tables = _tables_at_first()
         self._sockets: dict[int, socket.socket] = {}
         self._noted: list[bytes] = []
         with mapped("open a raw socket"):
@@ -123,7 +134,7 @@ class _LegacySizes:
         return self._sizes() != self._noted
 
     def _sizes(self) -> list[bytes]:
-        return [self._info(family, table) for family in self._sockets for table in _TABLES]
+        return [self._info(family, table) for family, table in sorted(self.tables)]
 
     def _info(self, family: int, table: str) -> bytes:
         value = bytearray(table.encode().ljust(_INFO_BYTES, b"\0"))
@@ -135,9 +146,8 @@ class _LegacySizes:
 class _NftEvents:
     """Whether a transaction touched the tables. Our own are thrown away unread: large ones have an event a rule."""
 
-    _TABLES = frozenset((family, table) for family in _NF_FAMILY.values() for table in _TABLES)
-
     def __init__(self) -> None:
+        self.tables = _tables_at_first()
         self._events = self._open()
 
     def close(self) -> None:
@@ -163,4 +173,4 @@ class _NftEvents:
         if message.type >> 8 != NF_TABLES:
             return False
         family, attributes = open_message(message)
-        return (family, attributes.text(TABLE)) in self._TABLES
+        return (_FAMILY.get(family, 0), attributes.text(TABLE)) in self.tables

@@ -42,6 +42,18 @@ def test_what_goes_in_is_listed_and_seen_as_a_change(host: Namespace, tables: Xt
     assert "mine" not in host.call(lambda: tables.save(10 - family))  # type: ignore[arg-type]  # the other one
 
 
+@pytest.mark.parametrize("family", [4, 6])
+def test_other_tables_are_looked_at_once_they_are_used(host: Namespace, tables: Xtables, family: Family) -> None:
+    host.call(lambda: tables.restore(family, CHAIN.format(table="nat")))
+    assert not tables.changed()
+    tables.watch(family, ["nat"])
+    host.call(tables.note)
+    assert not tables.changed()
+    host.call(lambda: tables.restore(family, "*nat\n-F mine\nCOMMIT\n"))
+    assert tables.changed()
+    assert "nat" not in host.call(lambda: tables.save(10 - family))  # type: ignore[arg-type]  # the other one
+
+
 def test_a_refusal_has_the_programs_words_and_changes_nothing(host: Namespace, tables: Xtables) -> None:
     host.call(lambda: tables.restore(4, CHAIN.format(table="filter")))
     host.call(tables.note)
