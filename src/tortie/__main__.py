@@ -129,6 +129,50 @@ def _diagnose(log_dir: Path) -> None:
     click.echo(f"Diags saved to {diagnostics.collect(current, diagnostics.places_of(chosen_file(), log_dir))}")
 
 
+def _doctor() -> click.Command:
+    from tortie.cli.configuration import config_option
+
+    form = click.Option(
+        ["-o", "--output", "form"], type=click.Choice(["text", "json"]), default="text", help="Form of the report."
+    )
+    return config_option(click.Command("doctor", callback=_examine, params=[form], help=_examine.__doc__))
+
+
+def _examine(form: str) -> None:
+    """Say what is wrong with this host, with or without an agent.
+
+    \b
+    tortie doctor
+    tortie doctor -o json | jq -r '.findings[] | select(.severity == "error") | .do'
+    tortie lab exec classic node125 -- tortie doctor
+
+    It looks for firewalls of others that drop what policy accepts, settings of the kernel, other agents and BGP
+    daemons, services that remove routes, what the agent reports and whether it and BIRD live, missing features of the
+    kernel, full tables, and MTUs that do not fit. It reads, and changes nothing. Root sees all; others are told what
+    they could not see. Exit code 0 when nothing is wrong, of which notes are no part, 1 when something is.
+    """
+    from tortie.cli import terminal
+    from tortie.cli.configuration import chosen_file, load
+    from tortie.doctor import report
+    from tortie.doctor.examination import examine
+    from tortie.doctor.host import Host
+
+    try:
+        loaded = load()
+        host = Host(loaded.settings, oddities=loaded.warnings)
+    except UsageError as error:
+        if chosen_file() is not None:
+            raise
+        host = Host(fault=str(error))
+    examined = examine(host)
+    if form == "json":
+        click.echo(report.as_json(examined))
+    else:
+        for line in report.text(examined):
+            terminal.echo(line)
+    raise SystemExit(0 if examined.healthy else 1)
+
+
 def _help() -> click.Command:
     argument = click.Argument(["words"], nargs=-1, metavar="[WORD]...")
     return click.Command("help", callback=_show_help, params=[argument], help=_show_help.__doc__)
@@ -190,6 +234,7 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "attach": Program(_at("tortie.cli.attach", "attach"), "Connect a workload."),
         "detach": Program(_at("tortie.cli.attach", "detach"), "Disconnect a workload."),
         "status": Program(_at("tortie.cli.status", "status"), "Say whether this host does what it should."),
+        "doctor": Program(_doctor, "Say what is wrong with this host, also without an agent."),
         "node": Program(_node, "Make this host a node; show its BGP sessions; check and diagnose it."),
         "agent": Program(_agent, "Run the agent."),
     },

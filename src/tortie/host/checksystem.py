@@ -6,15 +6,17 @@ is loaded or changed: a module that the kernel could load counts as there.
 
 from __future__ import annotations
 
-import gzip
 import os
 import platform
 import re
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
+
+from tortie.kernel import modules
+from tortie.kernel.modules import lines
 
 MEETS = "System meets minimum system requirements to run Calico!"
 FAILS = "System does not meet the minimum system requirements to run Calico."
@@ -88,16 +90,7 @@ def main(kernel_config: Path | None = None) -> int:
 
 def known_modules(root: Path, release: str, kernel_config: Path | None = None) -> frozenset[str]:
     """The modules that run, can be loaded or are built in, by name."""
-    tree = root / "lib/modules" / release
-    found = {path.name for path in _listed(root / "sys/module")}
-    found.update(line.split(" ")[0] for line in _lines(root / "proc/modules"))
-    for index in ("modules.dep", "modules.builtin"):
-        found.update(
-            Path(line.partition(":")[0]).name.partition(".ko")[0].replace("-", "_") for line in _lines(tree / index)
-        )
-    options = set(_options(kernel_config, root, release))
-    found.update(module.name for module in MODULES if module.option in options)
-    return frozenset(found)
+    return modules.known(root, release, {module.option: module.name for module in MODULES}, kernel_config)
 
 
 def _modules(known: frozenset[str]) -> Iterator[Check]:
@@ -114,18 +107,18 @@ def _features(root: Path) -> Iterator[Check]:
     yield _socket("packet sockets", socket.AF_PACKET, 0, "no captures")
     yield _present("network namespaces", root / "proc/self/ns/net")
     yield _present("IPv6", root / "proc/sys/net/ipv6", "IPv4 alone")
-    mounts = [line.split(" ") for line in _lines(root / "proc/self/mounts")]
+    mounts = [line.split(" ") for line in lines(root / "proc/self/mounts")]
     has_bpf = any(len(mount) > 2 and mount[2] == "bpf" for mount in mounts)
     yield Check("bpf file system", "OK") if has_bpf else Check("bpf file system", "SKIP", "mount it on /sys/fs/bpf")
 
 
 def _forwarding(root: Path) -> Iterator[Check]:
     for family, path in (("IPv4", "ipv4/ip_forward"), ("IPv6", "ipv6/conf/all/forwarding")):
-        lines = list(_lines(root / "proc/sys/net" / path))
-        if not lines:
+        found = lines(root / "proc/sys/net" / path)
+        if not found:
             yield Check(f"{family} forwarding", "FAIL" if family == "IPv4" else "SKIP", "unknown to the kernel")
         else:
-            yield Check(f"{family} forwarding", "OK", "" if lines[0] != "0" else "off until the agent runs")
+            yield Check(f"{family} forwarding", "OK", "" if found[0] != "0" else "off until the agent runs")
 
 
 def _bird() -> Check:
@@ -171,30 +164,3 @@ def _present(what: str, path: Path, without: str = "") -> Check:
     if path.exists():
         return Check(what, "OK")
     return Check(what, "SKIP" if without else "FAIL", without or f"no {path}")
-
-
-def _options(kernel_config: Path | None, root: Path, release: str) -> Iterable[str]:
-    """The options that are set, as module or built in; those of the file that the user named, if there is one."""
-    for path in [kernel_config] if kernel_config else [root / f"boot/config-{release}", root / "proc/config.gz"]:
-        for line in _lines(path):
-            option, _, value = line.partition("=")
-            if value in ("y", "m"):
-                yield option
-
-
-def _listed(directory: Path) -> list[Path]:
-    try:
-        return list(directory.iterdir())
-    except OSError:
-        return []
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a file, unpacked if need be; none when it cannot be read."""
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".gz":
-            content = gzip.decompress(content)
-    except (OSError, EOFError):
-        return []
-    return content.decode(errors="replace").splitlines()

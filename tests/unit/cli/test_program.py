@@ -36,7 +36,8 @@ def loaded_by(tortie: Tortie, *words: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], ["attach", "--help"], ["status", "--help"], ["node", "--help"]]
+    "words",
+    [["--help"], ["--version"], ["attach", "--help"], ["status", "--help"], ["node", "--help"], ["doctor", "--help"]],
 )
 def test_help_loads_next_to_nothing(tortie: Tortie, words: list[str]) -> None:
     assert loaded_by(tortie, *words) & HEAVY == set()
