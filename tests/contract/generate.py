@@ -192,11 +192,11 @@ def _workload(chance: Chance, port: Port, policies: list[ResourceKey], profiles:
         mac=port.mac if chance.often(0.8) else "",
         addresses=port.addresses,
         allowed_sources=(ip_network("192.0.2.0/25"),) if chance.often(0.2) else (),
-        policy=BothWays(ingress=_chain(chance, policies, profiles), egress=_chain(chance, policies, profiles)),
+        policy=BothWays(ingress=chain_of(chance, policies, profiles), egress=chain_of(chance, policies, profiles)),
     )
 
 
-def _chain(chance: Chance, policies: list[ResourceKey], profiles: list[ResourceKey]) -> Chain:
+def chain_of(chance: Chance, policies: list[ResourceKey], profiles: list[ResourceKey]) -> Chain:
     chosen = chance.sample(policies, chance.randint(0, len(policies)))
     cut = chance.randint(0, len(chosen))
     tiers = [

@@ -241,10 +241,12 @@ class Journey:
         return self._through_host(route.interface) if route.interface else self._to_host()
 
     def _translate_destination(self) -> None:
-        """Floating addresses lead to the address inside."""
+        """Floating addresses lead to the address inside, but for what is not tracked: the kernel translates flows."""
         if self.became is not None:
             address, port = self.became
             self.packet = msgspec.structs.replace(self.packet, destination=address, destination_port=port)
+            return
+        if self.trusted:
             return
         inside = self.state.inside(self.packet.destination)
         if inside is not None:
@@ -332,6 +334,8 @@ class Journey:
 
     def _translate_source(self, out: str) -> None:
         """A workload that asks itself by its outside address, and what leaves the pools for the world."""
+        if self.trusted:
+            return
         packet = self.packet
         outside = self.state.outside(packet.source) if packet.source == packet.destination else None
         if outside is not None:

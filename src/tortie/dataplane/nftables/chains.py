@@ -44,9 +44,11 @@ from tortie.kernel.netfilter.rule import COMMENT_BYTES, body
 from tortie.kernel.netfilter.statement import Counter, Decide, Limit, Log
 from tortie.kernel.netfilter.verdict import ACCEPT, RETURN, Verdict, goto, jump
 
-DENIED = "drop-policy"  # chains that count, tell and drop; see `skeleton`
+# Chains that count, tell and drop; see `skeleton`.
+DENIED = "drop-policy"
 TIER_DEFAULT = "drop-tier-default"
 NO_PROFILE = "drop-no-profile-matched"
+SILENT = "-silent"  # behind these names: chains that answer nobody
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -63,6 +65,11 @@ class Place(NamedTuple):
     family: Family
     ends_open: bool = False  # what nobody decides goes on to the next place instead of being dropped
     allow: Verdict = ACCEPT  # what becomes of a packet that a policy allows
+    silent: bool = False  # nobody may be answered there
+
+    def drop(self, chain: str) -> Verdict:
+        """The end of a packet that is denied."""
+        return goto(chain + SILENT if self.silent else chain)
 
 
 class Compiled(NamedTuple):
@@ -99,7 +106,8 @@ def endpoint_chain(
             name, more = policy_chain(policies[key], place, rest, has_networks)
             rules.append(_call(jump(name)))
             rows |= more
-        rules.append(_call(goto(TIER_DEFAULT if tier.default is Action.DENY else rest), f"end of tier {tier.name}"))
+        end = place.drop(TIER_DEFAULT) if tier.default is Action.DENY else goto(rest)
+        rules.append(_call(end, f"end of tier {tier.name}"))
         rest = _named(rules, place, rows)
     head = [*guard, _call(goto(rest))]
     return _named(head, place, rows), rows
@@ -112,7 +120,7 @@ def _profiles(chain: Chain, place: Place, policies: Policies, has_networks: HasN
         name, more = policy_chain(policies[key], place, "", has_networks)
         rules.append(_call(jump(name)))
         rows |= more
-    rules.append(_call(ACCEPT) if place.ends_open else _call(goto(NO_PROFILE), "no profile matched"))
+    rules.append(_call(ACCEPT) if place.ends_open else _call(place.drop(NO_PROFILE), "no profile matched"))
     return _named(rules, place, rows), rows
 
 
@@ -131,6 +139,8 @@ def chain_name(key: ObjectKey, place: Place, rest: str) -> str:
         name += f"-before-{digest(rest)[:8]}"
     if place.allow != ACCEPT:
         name += f"-{place.allow.chain}"
+    if place.silent:
+        name += SILENT
     if len(name) > _NAME_LENGTH or not name.isascii():
         name = f"{name.encode('ascii', 'replace').decode()[: _NAME_LENGTH - 21]}-{digest(key, place, rest)}"
     return name
@@ -168,7 +178,7 @@ def _verdict(rule: Rule, policy: Policy, place: Place, rest: str) -> Verdict:
     if rule.action is Action.ALLOW:
         return place.allow
     if rule.action is Action.DENY:
-        return goto(DENIED)
+        return place.drop(DENIED)
     return goto(rest) if rest else RETURN
 
 

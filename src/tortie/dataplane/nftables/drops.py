@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
+from tortie.dataplane.nftables.chains import SILENT
 from tortie.dataplane.nftables.rows import TABLE
 from tortie.dataplane.nftables.skeleton import drop_chain
 from tortie.errors import Gone
@@ -20,8 +22,9 @@ def dropped(sock: NetfilterSocket) -> Mapping[Reason, Figures]:
 
 
 def _sum(sock: NetfilterSocket, chain: str) -> Figures:
-    try:
-        found = [each for one in rule.dump(sock, Family.INET, TABLE, chain) for each in rule.figures(one.expressions)]
-    except Gone:
-        found = []
+    found: list[Figures] = []
+    for name in (chain, chain + SILENT):
+        with suppress(Gone):
+            for one in rule.dump(sock, Family.INET, TABLE, name):
+                found += rule.figures(one.expressions)
     return Figures(sum(each.packets for each in found), sum(each.octets for each in found))

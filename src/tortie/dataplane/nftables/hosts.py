@@ -6,6 +6,8 @@
     forward              applyOnForward policies, by the interface it came by before, by the one it leaves by after the
                          workloads' own
     input, output        all others; failsafe ports first
+    postrouting          the same for what the host sent and somebody translated: only here the kernel calls the
+                         interface by its new name. Nobody can be answered any more, so a refused packet is dropped
 
 Nothing of this exists where no host endpoint asks for it.
 """
@@ -16,10 +18,19 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tortie.dataplane.hosts import Hosts
-from tortie.dataplane.nftables.chains import FAMILIES, Place, Policies, endpoint_chain
+from tortie.dataplane.nftables.chains import FAMILIES, SILENT, Place, Policies, endpoint_chain
 from tortie.dataplane.nftables.match import HasNetworks, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
-from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS, dropped, in_state, rule
+from tortie.dataplane.nftables.skeleton import (
+    NFPROTO,
+    REJECTED,
+    WORKLOADS,
+    drop_chain,
+    dropped,
+    in_state,
+    rule,
+    silent_drop,
+)
 from tortie.intent.policy import (
     BothWays,
     Chain,
@@ -37,6 +48,8 @@ from tortie.kernel.netfilter.expression import (
     Base,
     Bitwise,
     Cmp,
+    Ct,
+    CtKey,
     CtState,
     Expression,
     Lookup,
@@ -50,10 +63,15 @@ from tortie.kernel.netfilter.rule import body
 from tortie.kernel.netfilter.statement import Decide, Notrack, SetMeta
 from tortie.kernel.netfilter.verdict import ACCEPT, Verdict, goto
 
-# The lowest bit of IptablesMarkMask: allowed before its destination was translated.
-ADMITTED = 0x00010000
+# Bits of IptablesMarkMask, each set by one place and asked for by later ones.
+ADMITTED = 0x00010000  # allowed before its destination was translated
+TRUSTED = 0x00020000  # allowed without tracking
+WAITING = 0x00040000  # sent by this host and translated, to be judged where it leaves
 _ADMIT = "allow-admitted"
 _NO_TRACK = "allow-untracked"
+_WAIT = "wait-to-leave"
+
+_DST_NAT = 1 << 5
 
 HasNetworksOf = Callable[[Family], HasNetworks]
 
@@ -70,6 +88,7 @@ class _Where(NamedTuple):
     allow: Verdict = ACCEPT
     has_rest: bool = True
     untracked: bool = False
+    translated: bool = False  # just for what waits
 
 
 def _way(way: Callable[[HostEndpointPolicy], BothWays], direction: Direction) -> Callable[[HostEndpointPolicy], Chain]:
@@ -112,6 +131,15 @@ _PLACES = (
     _Where(
         "host-output", InetHook.OUTPUT, Priority.FILTER, _OUT, _way(lambda each: each.normal, _OUT), ends_open=False
     ),
+    _Where(
+        "host-leaving",
+        InetHook.POSTROUTING,
+        Priority.FILTER,
+        _OUT,
+        _way(lambda each: each.normal, _OUT),
+        ends_open=False,
+        translated=True,
+    ),
 )
 
 
@@ -125,10 +153,13 @@ def host_rows(hosts: Hosts, settings: PolicySettings, policies: Policies, has_ne
     for where in _PLACES:
         compiler.place(where)
     if rows:
+        trusted = KernelRule(body((*_set_mark(TRUSTED), Notrack(), Decide(ACCEPT))))
         rows |= {
-            RowKey(Kind.CHAIN, _NO_TRACK): ChainSpec((KernelRule(body((Notrack(), Decide(ACCEPT)))),)),
+            RowKey(Kind.CHAIN, _NO_TRACK): ChainSpec((trusted,)),
             RowKey(Kind.CHAIN, _ADMIT): ChainSpec((KernelRule(body((*_set_mark(ADMITTED), Decide(ACCEPT)))),)),
+            RowKey(Kind.CHAIN, _WAIT): ChainSpec((KernelRule(body((*_set_mark(WAITING), Decide(ACCEPT)))),)),
         }
+        rows |= {RowKey(Kind.CHAIN, drop_chain(reason) + SILENT): silent_drop(reason) for reason in REJECTED}
     return rows
 
 
@@ -141,9 +172,12 @@ class _Compiler:
         self._policies = policies
         self._has_networks = has_networks
         self._rows = rows
-        self._some_untracked = any(
-            each.untracked.chain(direction).tiers for each in hosts.all for direction in Direction
-        )
+        self._admits = any(each.pre_dnat.tiers for each in hosts.all)
+        self._untracked = {
+            direction
+            for direction in Direction
+            if any(each.untracked.chain(direction).tiers for each in hosts.by_interface.values())
+        }
 
     def place(self, where: _Where) -> None:
         """The base chain of a place, if any endpoint has something to say there, and what it leads to."""
@@ -172,19 +206,29 @@ class _Compiler:
         self._rows[RowKey(Kind.CHAIN, f"{where.name}-base")] = ChainSpec(tuple(rules), Hook(where.hook, where.priority))
 
     def _before(self, where: _Where) -> Iterator[KernelRule]:
-        """The mark is ours to read only if nobody else could have set it."""
-        if where.hook is InetHook.PREROUTING and where.allow == goto(_ADMIT):
+        """A mark is ours to read only if nobody else could have set it."""
+        if where.untracked:
+            yield KernelRule(body(_clear_mark(TRUSTED)))
+        elif where.allow == goto(_ADMIT):
             yield KernelRule(body(_clear_mark(ADMITTED)))
+        elif where.translated:
+            yield rule(*_has_mark(WAITING, absent=True), to=ACCEPT)
+            yield KernelRule(body(_clear_mark(WAITING)))
+        elif where.hook is InetHook.OUTPUT:
+            yield KernelRule(body(_clear_mark(WAITING)))
 
     def _unasked(self, where: _Where, interface: MetaKey) -> Iterator[KernelRule]:
         """What passes a place without being asked."""
+        if where.hook is InetHook.OUTPUT and not where.untracked:
+            yield rule(*in_state(CtState.NEW), *_was_translated(), to=goto(_WAIT))
         yield rule(Meta(interface), Lookup(WORKLOADS), to=ACCEPT)
         if where.untracked:
             return
         yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
-        if self._some_untracked:
-            yield rule(*in_state(CtState.UNTRACKED), to=ACCEPT)
-        if where.direction is Direction.INGRESS and where.hook is not InetHook.PREROUTING:
+        sent_here = where.hook in (InetHook.OUTPUT, InetHook.POSTROUTING)
+        if (_OUT if sent_here else _IN) in self._untracked:
+            yield rule(*_has_mark(TRUSTED), to=ACCEPT)
+        if self._admits and where.direction is _IN and where.hook is not InetHook.PREROUTING:
             yield rule(*_has_mark(ADMITTED), to=ACCEPT)
 
     def _endpoint(self, where: _Where, endpoint: HostEndpointPolicy) -> str:
@@ -195,7 +239,9 @@ class _Compiler:
         if not where.untracked and where.hook is not InetHook.PREROUTING:
             rules.insert(0, rule(*in_state(CtState.INVALID), to=dropped(Reason.INVALID)))
         for family in FAMILIES:
-            place = Place(where.direction, family, where.ends_open, where.allow)
+            # Also while nobody is to be answered: the kernel refuses a way from there to an answer, even for the moment
+            # in which a change of that setting is half written.
+            place = Place(where.direction, family, where.ends_open, where.allow, silent=where.translated)
             name, rows = endpoint_chain(where.chain(endpoint), place, (), self._policies, self._has_networks(family))
             self._rows.update(rows)
             rules.append(rule(Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]), to=goto(name)))
@@ -232,8 +278,13 @@ def _port(port: FailsafePort, offset: int, *, peer_is_source: bool) -> Iterator[
         yield from (address, Range(port.network.network_address.packed, port.network.broadcast_address.packed))
 
 
-def _has_mark(bit: int) -> Iterator[Expression]:
-    yield from (Meta(MetaKey.MARK), Bitwise(_word(bit), bytes(4)), Cmp(bytes(4), Op.NEQ))
+def _has_mark(bit: int, *, absent: bool = False) -> Iterator[Expression]:
+    yield from (Meta(MetaKey.MARK), Bitwise(_word(bit), bytes(4)), Cmp(bytes(4), Op.EQ if absent else Op.NEQ))
+
+
+def _was_translated() -> Iterator[Expression]:
+    """Its destination, by whomever: IPS_DST_NAT (include/uapi/linux/netfilter/nf_conntrack_common.h)."""
+    yield from (Ct(CtKey.STATUS), Bitwise(_word(_DST_NAT), bytes(4)), Cmp(bytes(4), Op.NEQ))
 
 
 def _set_mark(bit: int) -> Iterator[Expression]:

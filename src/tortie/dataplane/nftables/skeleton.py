@@ -231,17 +231,23 @@ def _to_host(settings: PolicySettings, *, lenient: bool) -> Iterator[KernelRule]
         )
 
 
-_OF_POLICY = frozenset({Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MATCHED})
+# Denials of policy, which may be told to the sender.
+REJECTED = (Reason.POLICY, Reason.TIER_DEFAULT, Reason.NO_PROFILE_MATCHED)
 
 
 def _drop(reason: Reason, settings: PolicySettings) -> Iterator[KernelRule]:
     """Told to who listens, as far as the limit goes; counted always."""
     yield KernelRule(body((Limit(TOLD_PER_S, burst=TOLD_PER_S), Log(DROP_GROUP, reason, 256))))
-    if settings.deny == "Reject" and reason in _OF_POLICY:
+    if settings.deny == "Reject" and reason in REJECTED:
         yield KernelRule(body((Meta(MetaKey.L4PROTO), Cmp(bytes([TCP])), Counter(), Reject(RejectType.TCP_RESET))))
         yield KernelRule(body((Counter(), Reject(RejectType.ICMPX, Icmpx.ADMIN_PROHIBITED))))
     else:
         yield KernelRule(body((Counter(), Decide(DROP))))
+
+
+def silent_drop(reason: Reason) -> ChainSpec:
+    """The same where nobody can be answered."""
+    return ChainSpec(tuple(_drop(reason, PolicySettings())))
 
 
 def drop_chain(reason: Reason) -> str:
