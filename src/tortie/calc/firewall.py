@@ -11,8 +11,9 @@ Invariants:
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from ipaddress import ip_network
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tortie.calc.peers import KINDS as PEERS
 from tortie.calc.peers import PeerCalculator
@@ -41,6 +42,13 @@ POLICIES: Final = frozenset(
 KINDS: Final = PEERS | POLICIES | {"Tier", "Profile", "IPPool", "Node"}
 
 
+class NeededPorts(NamedTuple):
+    """Ports that stay open whatever host endpoints' policies say, unless the user wants none to be."""
+
+    inbound: frozenset[FailsafePort] = frozenset()
+    outbound: frozenset[FailsafePort] = frozenset()
+
+
 class Firewall:
     """The calculation of one node's policy, or with None for a node that of the whole cluster."""
 
@@ -60,6 +68,8 @@ class Firewall:
         self._sent: dict[ResourceKey, WorkloadPolicy | HostEndpointPolicy] = {}
         self._sent_pools: tuple[NatPool, ...] = ()
         self._sent_hosts: frozenset[Address] = frozenset()
+        self._merged: FelixConfigurationSpec | None = None
+        self._needed = NeededPorts()
         self._settings: PolicySettings | None = None
         self._sent_settings: PolicySettings | None = None
 
@@ -96,7 +106,15 @@ class Firewall:
         if (spoofing, floating) != (self._spoofing, self._floating):
             self._spoofing, self._floating = spoofing, floating
             self._dirty.update(self._endpoints)
-        self._settings = settings_of(merged)
+        self._merged = merged
+        self._settings = settings_of(merged, self._needed)
+
+    def need(self, ports: NeededPorts) -> None:
+        """Takes the ports without which the host falls out of its cluster: of its datastore and its BGP peers."""
+        if ports != self._needed:
+            self._needed = ports
+            if self._merged is not None:
+                self.configure(self._merged)
 
     def flush(self) -> PolicyChanges:
         """What changed since the last flush."""
@@ -213,15 +231,15 @@ _INBOUND = {("UDP", 68), *(("TCP", port) for port in (22, 179, 2379, 2380, 5473,
 _OUTBOUND = {("UDP", 53), ("UDP", 67), *(("TCP", port) for port in (179, 2379, 2380, 5473, 6443, 6666, 6667))}
 
 
-def settings_of(merged: FelixConfigurationSpec) -> PolicySettings:
+def settings_of(merged: FelixConfigurationSpec, needed: NeededPorts) -> PolicySettings:
     """What the settings in force say of the firewall."""
     to_host = merged.default_endpoint_to_host_action.capitalize() or "Drop"
     deny = merged.nftables_filter_deny_action or merged.iptables_filter_deny_action or "Drop"
     return PolicySettings(
         endpoint_to_host="Accept" if to_host == "Accept" else "Return" if to_host == "Return" else "Drop",
         deny="Reject" if deny.capitalize() == "Reject" else "Drop",
-        failsafe_inbound=_failsafe(merged.failsafe_inbound_host_ports, _INBOUND),
-        failsafe_outbound=_failsafe(merged.failsafe_outbound_host_ports, _OUTBOUND),
+        failsafe_inbound=_failsafe(merged.failsafe_inbound_host_ports, _INBOUND, needed.inbound),
+        failsafe_outbound=_failsafe(merged.failsafe_outbound_host_ports, _OUTBOUND, needed.outbound),
         ipip_from_workloads=bool(merged.allow_ipip_packets_from_workloads),
         vxlan_from_workloads=bool(merged.allow_vxlan_packets_from_workloads),
         vxlan_port=merged.vxlan_port or 4789,
@@ -230,11 +248,12 @@ def settings_of(merged: FelixConfigurationSpec) -> PolicySettings:
     )
 
 
-def _failsafe(ports: Any, default: set[tuple[str, int]]) -> tuple[FailsafePort, ...]:
-    """An empty list means none; an absent one means Felix's own."""
+def _failsafe(ports: Any, default: set[tuple[str, int]], needed: frozenset[FailsafePort]) -> tuple[FailsafePort, ...]:
+    """An absent list means Felix's own. An empty one means none, also of those that the host needs."""
     if ports is None:
-        return tuple(sorted(FailsafePort(Protocol.NAMES[name], port) for name, port in default))
-    return tuple(
+        named = {FailsafePort(Protocol.NAMES[name], port) for name, port in default}
+        return tuple(sorted(named)) + _besides(needed, named)
+    found = tuple(
         FailsafePort(
             Protocol.NAMES.get(port.protocol.upper() or "TCP", Protocol.NAMES["TCP"]),
             port.port,
@@ -242,3 +261,10 @@ def _failsafe(ports: Any, default: set[tuple[str, int]]) -> tuple[FailsafePort, 
         )
         for port in ports
     )
+    return found + _besides(needed, found) if found else ()
+
+
+def _besides(needed: Iterable[FailsafePort], there: Collection[FailsafePort]) -> tuple[FailsafePort, ...]:
+    """What is needed and not there for everybody already, in an order of its own."""
+    missing = [each for each in needed if each not in there and each._replace(network=None) not in there]
+    return tuple(sorted(missing, key=lambda each: (each.protocol, each.port, str(each.network))))

@@ -1,0 +1,233 @@
+"""All of policy for a node: what comes out depends on what is there, whatever the way to it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from tests.unit.calc.cluster import node, pool, resource
+from tests.unit.explain.scene import endpoint, policy
+from tortie.calc.endpoints import EndpointCalculator
+from tortie.calc.firewall import Firewall, NeededPorts
+from tortie.intent.packet import TCP
+from tortie.intent.policy import FailsafePort, PolicySettings
+from tortie.intent.state import PolicyState
+from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
+from tortie.model.resource import Quarantined, Resource, ResourceKey
+from tortie.model.schema import convert
+
+Stored = Resource[Any] | Quarantined
+
+
+def broken(name: str, **spec: Any) -> Quarantined:
+    return Quarantined(
+        key=ResourceKey("GlobalNetworkPolicy", "", f"default.{name}"), problems=(), document={"spec": spec}
+    )
+
+
+def rule(action: str, **source: Any) -> dict[str, Any]:
+    return {"action": action, "source": source}
+
+
+# Of each object some versions; None is added by the test.
+VERSIONS: Sequence[Sequence[Stored]] = (
+    (
+        endpoint("web", "a", "10.65.0.1", "fd00:65::1"),
+        endpoint("web", "a", "10.65.0.9", labels={"app": "db"}),
+        endpoint("web", "b", "10.65.0.1", profiles=["open", "labels"]),
+    ),
+    (
+        endpoint("db", "a", "10.65.0.2", ports=[{"name": "pg", "protocol": "TCP", "port": 5432}]),
+        endpoint("db", "b", "10.65.0.1"),
+        endpoint("db", "a", "10.65.0.2", profiles=["nowhere"], labels={"tier": "back"}),
+    ),
+    (endpoint("far", "c", "10.65.0.3", labels={"app": "web"}), endpoint("far", "c", "10.65.0.3", "10.65.0.2")),
+    (
+        policy("db", order=1, selector="app == 'db'", ingress=[rule("Allow", selector="app == 'web'")]),
+        policy("db", order=3, selector="all()", types=["Ingress", "Egress"], ingress=[rule("Pass"), rule("Deny")]),
+        broken("db", selector="app == 'db'", types=["Ingress"]),
+        broken("db", selector="app =="),
+    ),
+    (
+        policy("all", order=2, selector="all()", types=["Egress"], egress=[rule("Log"), rule("Allow")]),
+        resource(
+            "GlobalNetworkPolicy", "first.all", {"tier": "first", "selector": "has(tier)", "ingress": [rule("Deny")]}
+        ),
+        policy("all", order=2, selector="inherited == 'yes'", ingress=[rule("Allow", selector="role == 'office'")]),
+    ),
+    (resource("Tier", "first", {"order": 1}), resource("Tier", "first", {"order": 9, "defaultAction": "Pass"})),
+    (
+        resource("Profile", "open", {"ingress": [{"action": "Allow"}], "egress": [{"action": "Allow"}]}),
+        resource("Profile", "open", {"labelsToApply": {"inherited": "yes"}}),
+    ),
+    (
+        resource("GlobalNetworkSet", "office", {"nets": ["203.0.113.0/24", "10.65.0.1/32"]}, {"role": "office"}),
+        resource("GlobalNetworkSet", "office", {"nets": ["203.0.113.0/25"]}, {"app": "web"}),
+    ),
+    (
+        resource("HostEndpoint", "eth0", {"node": "a", "interfaceName": "eth0"}, {"tier": "host"}),
+        resource("HostEndpoint", "eth0", {"node": "b", "interfaceName": "*", "expectedIPs": ["10.65.0.1"]}),
+    ),
+    (pool("pool", "10.65.0.0/16", natOutgoing=True), pool("pool", "10.65.0.0/16")),
+    (node("a", "172.18.203.125/24"), node("a")),
+)
+KEYS = [[each.key for each in versions] for versions in VERSIONS]
+
+
+class Host:
+    """The calculation of node a, and all that it said."""
+
+    def __init__(self) -> None:
+        self.firewall = Firewall("a")
+        self.firewall.configure(effective())
+        self.endpoints = EndpointCalculator("a", enforces_policy=True)
+        self.state = PolicyState()
+
+    def put(self, key: ResourceKey, value: Stored | None) -> None:
+        self.firewall.update(key, value)
+        if key.kind == "WorkloadEndpoint":
+            self.endpoints.update(key, value if isinstance(value, Resource) else None)
+
+    def flush(self) -> None:
+        for key, local in self.endpoints.flush().items():
+            self.firewall.update_local(key, local)
+        changes = self.firewall.flush()
+        for set_id in changes.gone_sets:
+            assert set_id in {**self.state.sets, **self.state.port_sets}
+        for policies in (changes.policies, changes.workloads, changes.host_endpoints):
+            for key, value in policies.items():
+                known: Any = {**self.state.policies, **self.state.workloads, **self.state.host_endpoints}
+                assert known.get(key) != value, f"{key} is no news"
+        self.state.take(changes)
+
+
+def directly(objects: Iterable[Stored]) -> PolicyState:
+    host = Host()
+    for each in objects:
+        host.put(each.key, each)
+    host.flush()
+    return host.state
+
+
+CHOICES = st.tuples(*(st.integers(0, len(versions)) for versions in VERSIONS))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(CHOICES, st.booleans()), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_the_way_does_not_matter(steps: list[tuple[tuple[int, ...], bool]], random: Any) -> None:
+    """Named states one after the other, their objects in any order, with a flush in between or not."""
+    host = Host()
+    there: dict[ResourceKey, Stored] = {}
+    for choice, flushes in steps:
+        wanted = {
+            versions[number].key: versions[number]
+            for versions, number in zip(VERSIONS, choice, strict=True)
+            if number < len(versions)
+        }
+        updates = [*((key, None) for key in there.keys() - wanted.keys()), *wanted.items()]
+        random.shuffle(updates)
+        for key, value in updates:
+            host.put(key, value)
+            if flushes and random.random() < 0.3:
+                host.flush()
+        there = wanted
+    host.flush()
+    # What a broken policy was before it broke is remembered, so such a state is reached in no other way.
+    if not any(isinstance(each, Quarantined) for each in there.values()):
+        assert host.state == directly(there.values())
+    host.flush()
+
+
+def test_a_broken_policy_goes_on_as_it_was() -> None:
+    host = Host()
+    web, db = VERSIONS[0][0], VERSIONS[1][0]
+    for each in (web, db, VERSIONS[3][0]):
+        host.put(each.key, each)
+    host.flush()
+    before = replace(host.state, policies=dict(host.state.policies))
+    host.put(broken("db").key, broken("db", selector="app == 'db'", types=["Ingress"]))
+    host.flush()
+    assert host.state == before
+
+
+def test_only_what_a_local_endpoint_needs_is_computed() -> None:
+    far = endpoint("far", "c", "10.65.0.3", labels={"app": "db"})
+    found = directly([far, VERSIONS[3][0]])
+    assert (found.policies, found.sets, found.workloads) == ({}, {}, {})
+
+
+def test_an_endpoint_that_must_not_be_routed_has_no_policy() -> None:
+    found = directly([endpoint("a", "a", "10.65.0.1"), endpoint("b", "a", "10.65.0.1")])
+    assert [key.name for key in found.workloads] == ["a-tortie-a-eth0"]
+
+
+def felix(**fields: Any) -> FelixConfigurationSpec:
+    return effective(convert(fields, FelixConfigurationSpec))
+
+
+def configured(firewall: Firewall) -> PolicySettings:
+    found = firewall.flush().settings
+    assert found is not None
+    return found
+
+
+def test_spoofing_and_outside_addresses_as_felix_is_told() -> None:
+    nats = [{"internalIP": "10.65.0.1", "externalIP": "192.0.2.80"}]
+    one = endpoint("web", "a", "10.65.0.1", allowSpoofedSourcePrefixes=["192.0.2.0/24"], ipNATs=nats)
+    host = Host()
+    host.put(one.key, one)
+    host.flush()
+    (found,) = host.state.workloads.values()
+    assert (found.allowed_sources, found.floating) == ((), ())
+    host.firewall.configure(felix(workloadSourceSpoofing="Any", floatingIPs="Enabled"))
+    host.flush()
+    (found,) = host.state.workloads.values()
+    assert found.allowed_sources == (ip_network("192.0.2.0/24"),)
+    assert [str(each.outside) for each in found.floating] == ["192.0.2.80"]
+
+
+ETCD = FailsafePort(TCP, 2379, ip_network("192.0.2.9/32"))
+TOR = FailsafePort(TCP, 1790, ip_network("192.0.2.1/32"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "inbound", "outbound"),
+    [
+        ({}, {22, 68, 179, 1790, 2379}, {53, 67, 179, 1790, 2379}),
+        ({"failsafeOutboundHostPorts": []}, {22, 68, 179, 1790, 2379}, set()),
+        ({"failsafeInboundHostPorts": [{"protocol": "tcp", "port": 2222}]}, {2222, 1790}, {53, 67, 179, 1790, 2379}),
+        ({"failsafeOutboundHostPorts": [{"protocol": "udp", "port": 53}]}, {22, 68, 179, 1790}, {53, 1790, 2379}),
+    ],
+)
+def test_nobody_locks_himself_out(fields: dict[str, Any], inbound: set[int], outbound: set[int]) -> None:
+    """The ports that the datastore and the peers really use stay open, unless the user wants none at all."""
+    firewall = Firewall("a")
+    firewall.configure(felix(**fields))
+    firewall.flush()
+    firewall.need(NeededPorts(inbound=frozenset({TOR}), outbound=frozenset({TOR, ETCD})))
+    found = configured(firewall)
+    assert inbound <= {each.port for each in found.failsafe_inbound}
+    ports = {each.port for each in found.failsafe_outbound}
+    assert ports == set() if not outbound else outbound <= ports
+    assert (ETCD in found.failsafe_outbound) == (outbound == {53, 1790, 2379}), "the default has the port for everybody"
+
+
+def test_settings_that_say_the_same_are_no_news() -> None:
+    firewall = Firewall("a")
+    firewall.configure(effective())
+    configured(firewall)
+    firewall.configure(effective())
+    firewall.need(NeededPorts())
+    assert firewall.flush().settings is None
+
+
+def test_pools_and_hosts() -> None:
+    found = directly([pool("pool", "10.65.0.0/16", natOutgoing=True), node("a", "172.18.203.125/24")])
+    assert [(str(each.network), each.outgoing) for each in found.pools] == [("10.65.0.0/16", True)]
+    assert found.hosts == {ip_address("172.18.203.125")}
