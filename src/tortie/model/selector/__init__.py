@@ -30,16 +30,23 @@ __all__ = [
 
 
 class Selector:
-    """A parsed selector. `text` is its canonical form, which may be longer than what `parse` takes."""
+    """A parsed selector."""
 
-    __slots__ = ("node", "source", "text")
+    __slots__ = ("_text", "node", "source")
     rewrites = False
     is_text = True
 
     def __init__(self, node: Node, source: str | None = None) -> None:
         self.node: Final = node
-        self.text: Final = str(node)
+        self._text = ""
         self.source: Final = self.text if source is None else source  # as the user wrote it
+
+    @property
+    def text(self) -> str:
+        """Its canonical form, which may be longer than what `parse` takes. Made when it is first asked for."""
+        if not self._text:
+            self._text = str(self.node)
+        return self._text
 
     @property
     def id(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 MAX_LABEL_LENGTH = 512
 BLANKS = " \t"
@@ -54,12 +54,9 @@ class T:
     UNKNOWN: Final = "no token"
 
 
-class Token(NamedTuple):
-    """`value` is the label name or the literal without its quotes, and empty for other kinds."""
-
-    kind: str
-    value: str
-    column: int
+# Its kind, its value, its column. The value is the label's name or the literal without its quotes, and empty for other
+# kinds. A plain tuple: to make a named one takes as long as to find the token.
+Token = tuple[str, str, int]
 
 
 _TOKEN = re.compile(
@@ -103,10 +100,10 @@ def tokens(text: str) -> Iterator[Token]:
             position += 1
         column = position + 1
         if position == len(text):
-            yield Token(T.END, "", column)
+            yield T.END, "", column
             return
         if previous == T.LABEL and (word := _OPERATOR.match(text, position)):
-            token = Token(_OPERATORS[word.lastgroup or ""], "", column)
+            token = _OPERATORS[word.lastgroup or ""], "", column
             position = word.end()
         else:
             match = _TOKEN.match(text, position)
@@ -116,19 +113,19 @@ def tokens(text: str) -> Iterator[Token]:
             token = _token(text, match, column)
             position = match.end()
         yield token
-        previous = token.kind
+        previous = token[0]
 
 
 def _token(text: str, match: re.Match[str], column: int) -> Token:
     group = match.lastgroup or ""
     value = match[group]
     if group == "symbol":
-        return Token(value, "", column)
+        return value, "", column
     if group in _FIXED:
-        return Token(_FIXED[group], "", column)
+        return _FIXED[group], "", column
     if group in ("has", "label") and len(value) > MAX_LABEL_LENGTH:
         raise SelectorError(text, column, f"a label of at most {MAX_LABEL_LENGTH} characters")
-    return Token(_VALUED[group], value, column)
+    return _VALUED[group], value, column
 
 
 def _no_token(text: str, column: int) -> Token:
@@ -137,4 +134,4 @@ def _no_token(text: str, column: int) -> Token:
         raise SelectorError(text, column, f"a closing {character}")
     if character in "=&|":
         raise SelectorError(text, column, character * 2)
-    return Token(T.UNKNOWN, "", column)
+    return T.UNKNOWN, "", column

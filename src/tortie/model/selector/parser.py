@@ -88,7 +88,8 @@ class _Parser:
         negate = False
         while True:
             token = next(self._tokens)
-            match token.kind:
+            kind, value, _ = token
+            match kind:
                 case T.NOT:
                     negate = not negate
                     continue
@@ -97,9 +98,9 @@ class _Parser:
                     negate = False
                     continue
                 case T.LABEL:
-                    node = self._comparison(token.value)
+                    node = self._comparison(value)
                 case T.HAS:
-                    node = Has(token.value)
+                    node = Has(value)
                 case T.ALL:
                     node = All()
                 case T.GLOBAL:
@@ -115,7 +116,7 @@ class _Parser:
         while True:
             token = next(self._tokens)
             group = open_groups[-1]
-            match token.kind:
+            match token[0]:
                 case T.AND:
                     return None
                 case T.OR:
@@ -133,10 +134,11 @@ class _Parser:
 
     def _comparison(self, label: str) -> Node:
         operator = next(self._tokens)
-        if operator.kind in _COMPARISONS:
-            return _COMPARISONS[operator.kind](label, self._expect(T.LITERAL).value)
-        if operator.kind in _MEMBERSHIPS:
-            return _MEMBERSHIPS[operator.kind].of(label, self._set())
+        kind = operator[0]
+        if kind in _COMPARISONS:
+            return _COMPARISONS[kind](label, self._expect(T.LITERAL))
+        if kind in _MEMBERSHIPS:
+            return _MEMBERSHIPS[kind].of(label, self._set())
         raise self._unexpected(operator, _OPERATOR)
 
     def _set(self) -> list[str]:
@@ -144,22 +146,25 @@ class _Parser:
         values: list[str] = []
         while True:
             token = next(self._tokens)
-            if token.kind == T.SET_CLOSE:
+            kind, value, _ = token
+            if kind == T.SET_CLOSE:
                 return values
-            if token.kind != T.LITERAL:
+            if kind != T.LITERAL:
                 raise self._unexpected(token, "a quoted value or }")
-            values.append(token.value)
+            values.append(value)
             separator = next(self._tokens)
-            if separator.kind == T.SET_CLOSE:
+            if separator[0] == T.SET_CLOSE:
                 return values
-            if separator.kind != T.COMMA:
+            if separator[0] != T.COMMA:
                 raise self._unexpected(separator, "a comma or }")
 
-    def _expect(self, kind: str) -> Token:
+    def _expect(self, wanted: str) -> str:
+        """The value of the next token, which must be of that kind."""
         token = next(self._tokens)
-        if token.kind != kind:
-            raise self._unexpected(token, kind)
-        return token
+        kind, value, _ = token
+        if kind != wanted:
+            raise self._unexpected(token, wanted)
+        return value
 
     def _unexpected(self, token: Token, expected: str) -> SelectorError:
-        return SelectorError(self._text, token.column, expected)
+        return SelectorError(self._text, token[2], expected)
