@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from tests.contract.arena import HOST_ADDRESSES, PORTS, WORLD, A, B, Port
+from tests.contract.wire import GRE
 from tortie.intent.packet import ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE, Packet
 from tortie.intent.policy import (
     Action,
@@ -33,7 +34,6 @@ from tortie.intent.policy import (
 from tortie.intent.state import PolicyChanges
 from tortie.model.resource import ResourceKey
 
-GRE = 47
 PROTOCOLS = (TCP, UDP, SCTP, UDPLITE, ICMP, ICMPV6, GRE)
 WITH_PORTS = (TCP, UDP, SCTP)
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tortie.intent.packet import ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE, Packet
 from tortie.intent.policy import Address
 
+GRE = 47
 MARK = struct.Struct("!8sI")
 MAGIC = b"tortie!!"
 
@@ -81,6 +82,9 @@ def _transport(packet: Packet, carried: bytes) -> bytes:
         case p if p in (ICMP, ICMPV6):
             head = struct.pack("!BBHHH", packet.icmp_type or 0, packet.icmp_code or 0, 0, 7, 7)
             return _summed(packet, head + carried, 2)
+        case p if p == GRE:
+            # Version 0 (RFC 2784): one that nobody knows the kernel drops instead of translating it.
+            return struct.pack("!HH", 0, 0x0800) + carried
     return carried
 
 
