@@ -59,6 +59,7 @@ class Host:
         )
         self.counters = DropCounters(lambda: nftables.dropped(self._socket))
         self._told = 0
+        self._counted: dict[Reason, int] = {}
 
     def close(self) -> None:
         self.listener.close()
@@ -73,6 +74,18 @@ class Host:
         while self.backend.apply(time.monotonic()):
             pass
         assert list(self.backend.pending) == []
+        # What the host said by itself while an interface was closed and its endpoint not there yet.
+        while select.select(self.listener.filenos(), [], [], 0)[0]:
+            self.listener.read(0.0)
+        self._told = self.listener.ring.number
+        self.counters.update()
+        self._counted = {reason: figures.packets for reason, figures in self.counters.totals.items()}
+
+    def counted(self) -> dict[str, int]:
+        """Packets dropped since the last `take`, by reason."""
+        self.counters.update()
+        now = {reason: figures.packets for reason, figures in self.counters.totals.items()}
+        return {reason: n - self._counted[reason] for reason, n in now.items() if n > self._counted[reason]}
 
     def send(self, text: str, mark: int = 0) -> None:
         one = packet(text)
@@ -123,15 +136,14 @@ def test_every_drop_is_told_with_its_reason(host: Host, text: str, reason: str, 
     host.send(text)
     (event,) = host.told()
     sent = packet(text)
-    assert (event.kind, event.reason, event.number) == (Kind.DROP, reason, 1)
+    assert (event.kind, event.reason) == (Kind.DROP, reason)
     assert (event.sender, event.receiver) == (NAMES.get(sender, ""), NAMES.get(receiver, ""))
     assert (event.source, event.source_port) == (str(sent.source), sent.source_port)
     assert (event.destination, event.destination_port) == (str(sent.destination), sent.destination_port)
     assert (event.protocol, event.tcp_flags, event.icmp_type) == (sent.protocol, sent.tcp_flags, sent.icmp_type)
     assert event.interface == sent.interface
     assert abs(event.time_s - time.time()) < 60
-    host.counters.update()
-    assert {name: figures.packets for name, figures in host.counters.totals.items() if figures.packets} == {reason: 1}
+    assert host.counted() == {reason: 1}
 
 
 def test_the_rule_that_denied_is_named(host: Host) -> None:
@@ -208,5 +220,4 @@ def test_a_flood_is_counted_but_not_told_beyond_a_ration(host: Host, deny: str) 
     assert len(told) == BURST
     assert last.endpoint == NAMES["b"]
     assert host.listener.untold > 0
-    host.counters.update()
-    assert host.counters.totals[Reason.POLICY].packets == sent
+    assert host.counted()[Reason.POLICY] == sent
