@@ -309,6 +309,7 @@ class TestConfiguration:
         )
 
 
+@pytest.mark.heavy  # a program for each
 class TestStreams:
     """What a shell does to a command, in a process of its own."""
 

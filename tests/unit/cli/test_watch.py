@@ -21,6 +21,8 @@ from tortie.errors import Unavailable
 from tortie.model.keys import to_path
 from tortie.model.resource import ResourceKey
 
+pytestmark = pytest.mark.heavy  # a program for each, and it is waited for
+
 
 def node(name: str, labels: dict[str, str] | None = None, address: int = 1) -> dict[str, Any]:
     return {
