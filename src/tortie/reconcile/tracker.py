@@ -47,14 +47,11 @@ class DeltaTracker(Generic[K, V]):
     def replace_actual(self, rows: Mapping[K, V]) -> None:
         """Takes a full read-back; O(desired + actual)."""
         self._actual = dict(rows)
-        self._puts.clear()
-        self._deletes.clear()
-        for key, value in self._desired.items():
-            if key not in rows or rows[key] != value:
-                self._puts[key] = None
-        for key in rows:
-            if key not in self._desired:
-                self._deletes[key] = None
+        # A row that is there already may be about to name one that is not there yet.
+        absent = {key: None for key in self._desired if key not in rows}
+        different = {key: None for key, value in self._desired.items() if key in rows and rows[key] != value}
+        self._puts = absent | different
+        self._deletes = {key: None for key in rows if key not in self._desired}
 
     def desired(self, key: K) -> V | None:
         return self._desired.get(key)

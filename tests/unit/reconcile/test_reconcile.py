@@ -221,3 +221,12 @@ def test_backoff_doubles_up_to_its_bound_and_forgets() -> None:
     backoff.clear("a")
     assert backoff.due("a", 0)
     assert backoff.next_due() is None
+
+
+def test_after_a_read_back_what_is_missing_comes_before_what_is_different() -> None:
+    """What is there may be about to name what is not."""
+    tracker: DeltaTracker[str, int] = DeltaTracker()
+    for number, key in enumerate("abcd"):
+        tracker.want(key, number)
+    tracker.replace_actual({"a": 9, "c": 2})
+    assert [key for key, _ in tracker.puts] == ["b", "d", "a"]

@@ -147,20 +147,23 @@ HOST_MAPS = frozenset(where.name for where in _PLACES)
 
 
 def host_rows(hosts: Hosts, settings: PolicySettings, policies: Policies, has_networks: HasNetworksOf) -> Rows:
-    """Everything that the host endpoints need in the kernel."""
+    """Everything that the host endpoints need in the kernel. What is named comes before who names it."""
     rows: Rows = {}
     compiler = _Compiler(hosts, settings, policies, has_networks, rows)
     for where in _PLACES:
         compiler.place(where)
-    if rows:
-        trusted = KernelRule(body((*_set_mark(TRUSTED), Notrack(), Decide(ACCEPT))))
-        rows |= {
-            RowKey(Kind.CHAIN, _NO_TRACK): ChainSpec((trusted,)),
-            RowKey(Kind.CHAIN, _ADMIT): ChainSpec((KernelRule(body((*_set_mark(ADMITTED), Decide(ACCEPT)))),)),
-            RowKey(Kind.CHAIN, _WAIT): ChainSpec((KernelRule(body((*_set_mark(WAITING), Decide(ACCEPT)))),)),
-        }
-        rows |= {RowKey(Kind.CHAIN, drop_chain(reason) + SILENT): silent_drop(reason) for reason in REJECTED}
-    return rows
+    return _shared() | rows if rows else {}
+
+
+def _shared() -> Rows:
+    """The chains in which packets end at these places."""
+    ends = {
+        _NO_TRACK: (*_set_mark(TRUSTED), Notrack(), Decide(ACCEPT)),
+        _ADMIT: (*_set_mark(ADMITTED), Decide(ACCEPT)),
+        _WAIT: (*_set_mark(WAITING), Decide(ACCEPT)),
+    }
+    rows: Rows = {RowKey(Kind.CHAIN, name): ChainSpec((KernelRule(body(end)),)) for name, end in ends.items()}
+    return rows | {RowKey(Kind.CHAIN, drop_chain(reason) + SILENT): silent_drop(reason) for reason in REJECTED}
 
 
 class _Compiler:
