@@ -10,7 +10,7 @@ import pytest
 from tests.contract.arena import Arena
 from tests.contract.test_life import MACS, OPEN, Host, host
 from tests.unit.intent.policy_text import packet, workload
-from tortie.intent.packet import Flow
+from tortie.intent.packet import Flow, Route
 from tortie.intent.policy import FloatingAddress, NatPool, PolicySettings
 from tortie.intent.state import PolicyChanges, PolicyState
 from tortie.intent.verdict import verdict
@@ -81,3 +81,23 @@ def test_addresses_leave_as_the_judge_says(host: Host, settings: PolicySettings)
     assert {CASES[number]: ends for number, ends in found.items()} == {
         CASES[number]: tuple(ends) for number, ends in expected.items()
     }
+
+
+def test_the_hosts_own_interface_is_one_to_the_world(host: Host) -> None:
+    """Though it begins like a workload's: what leaves the pools by it is translated."""
+    arena: Arena = host.arena
+    beyond = ip_network("198.51.100.200/32")
+    arena.namespace.run(f"ip route add {beyond} via 10.65.0.2 dev calib onlink")
+    settings = PolicySettings(nat_address=IPv4Address("172.18.203.77"))
+    changes = msgspec.structs.replace(CHANGES, settings=settings)
+    host.backend.exempt(frozenset({"calib"}))
+    host.take(changes)
+    state = PolicyState(exempt_interfaces=frozenset({"calib"}))
+    state.take(changes)
+    fib = msgspec.structs.replace(arena.fib, routes=(*arena.fib.routes, Route(beyond, "calib")))
+    one = packet("calia 10.65.0.1:9 > 198.51.100.200:80 tcp")
+    judged = verdict(state, one, Flow.NEW, fib)
+    assert judged.translated is not None
+    arena.send(msgspec.structs.replace(one, source_mac=MACS["calia"]), 7)
+    interface, frame = arena.received({7})[7]
+    assert (interface, frame.source, frame.destination) == ("calib", *judged.translated)

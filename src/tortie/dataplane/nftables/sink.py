@@ -95,7 +95,7 @@ class NftablesBackend:
         self._pools = self._pools if changes.pools is None else changes.pools
         self._hosts = self._hosts if changes.hosts is None else changes.hosts
         if not (changes.settings is None and changes.pools is None and changes.hosts is None):
-            rows = outgoing(self._pools, self._hosts, self._settings, self._prefixes)
+            rows = outgoing(self._pools, self._hosts, self._settings)
             self._set_rows(("outgoing", None), rows)
         for new in changes.new_sets:
             self._put_set(new)

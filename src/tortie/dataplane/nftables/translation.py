@@ -14,10 +14,10 @@ from collections.abc import Iterable, Iterator
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
-from tortie.dataplane.nftables.skeleton import NFPROTO
+from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS
 from tortie.intent.policy import Address, Family, FloatingAddress, NatPool, Network, PolicySettings
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
-from tortie.kernel.netfilter.expression import Cmp, Expression, Lookup, Meta, MetaKey, Op
+from tortie.kernel.netfilter.expression import Cmp, Expression, Lookup, Meta, MetaKey
 from tortie.kernel.netfilter.message import Family as Protocol
 from tortie.kernel.netfilter.rule import body
 from tortie.kernel.netfilter.statement import Counter, Immediate, Masquerade, Nat, NatType
@@ -26,9 +26,7 @@ FAMILIES: tuple[Family, ...] = (4, 6)
 _PROTOCOL = {4: Protocol.IP, 6: Protocol.IP6}
 
 
-def outgoing(
-    pools: Iterable[NatPool], hosts: frozenset[Address], settings: PolicySettings, prefixes: tuple[str, ...]
-) -> Rows:
+def outgoing(pools: Iterable[NatPool], hosts: frozenset[Address], settings: PolicySettings) -> Rows:
     """Nothing when no pool is translated."""
     pools = tuple(pools)
     rows: Rows = {}
@@ -41,7 +39,7 @@ def outgoing(
         rows |= _set(f"nat-from-{family}", family, map(interval_of, _outermost(translated)), interval=True)
         rows |= _set(f"nat-pools-{family}", family, map(interval_of, _outermost(p.network for p in own)), interval=True)
         rows |= _set(f"nat-hosts-{family}", family, ((each.packed, None) for each in hosts if each.version == family))
-        rules.append(KernelRule(body(_outgoing(family, settings, prefixes)), "natOutgoing"))
+        rules.append(KernelRule(body(_outgoing(family, settings)), "natOutgoing"))
     if rules:
         rows[RowKey(Kind.CHAIN, "nat-postrouting")] = ChainSpec(
             tuple(rules), Hook(InetHook.POSTROUTING, Priority.SNAT, type="nat")
@@ -49,15 +47,14 @@ def outgoing(
     return rows
 
 
-def _outgoing(family: Family, settings: PolicySettings, prefixes: tuple[str, ...]) -> Iterator[Expression]:
+def _outgoing(family: Family, settings: PolicySettings) -> Iterator[Expression]:
     source, destination = side(family, source=True).address, side(family, source=False).address
     yield from (Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]))
     yield from (source, Lookup(f"nat-from-{family}"))
     yield from (destination, Lookup(f"nat-pools-{family}", inverted=True))
     if settings.nat_excludes_hosts:
         yield from (destination, Lookup(f"nat-hosts-{family}", inverted=True))
-    for prefix in prefixes:
-        yield from (Meta(MetaKey.OIFNAME), Cmp(prefix.encode(), Op.NEQ))
+    yield from (Meta(MetaKey.OIFNAME), Lookup(WORKLOADS, inverted=True))
     yield Counter()
     if family == 4 and settings.nat_address is not None:
         yield from (Immediate(settings.nat_address.packed), Nat(NatType.SOURCE, Protocol.IP, 0))
