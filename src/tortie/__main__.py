@@ -131,11 +131,9 @@ def _diagnose(log_dir: Path) -> None:
 
 def _doctor() -> click.Command:
     from tortie.cli.configuration import config_option
+    from tortie.cli.report_form import form_option
 
-    form = click.Option(
-        ["-o", "--output", "form"], type=click.Choice(["text", "json"]), default="text", help="Form of the report."
-    )
-    return config_option(click.Command("doctor", callback=_examine, params=[form], help=_examine.__doc__))
+    return config_option(form_option(click.Command("doctor", callback=_examine, help=_examine.__doc__)))
 
 
 def _examine(form: str) -> None:

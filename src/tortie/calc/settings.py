@@ -8,10 +8,17 @@ from tortie.intent.settings import Settings
 from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
 from tortie.model.resource import Resource
 
+Configurations = Mapping[str, Resource[FelixConfigurationSpec]]  # by name
 
-def compute_settings(node: str, configurations: Mapping[str, Resource[FelixConfigurationSpec]]) -> Settings:
-    """The settings of a node from the configurations by name; what none of them says is Felix's default."""
-    layers = [configurations[name].spec for name in (f"node.{node}", "default") if name in configurations]
+
+def in_force(node: str, configurations: Configurations) -> FelixConfigurationSpec:
+    """What the configurations say for a node, with Felix's defaults for what none of them says."""
+    return effective(*_layers(node, configurations))
+
+
+def compute_settings(node: str, configurations: Configurations) -> Settings:
+    """The settings of a node; what no configuration says is Felix's default."""
+    layers = _layers(node, configurations)
     merged = effective(*layers)
     said = next((each for layer in layers if (each := layer.endpoint_reporting_enabled) is not None), None)
     return Settings(
@@ -28,6 +35,10 @@ def compute_settings(node: str, configurations: Mapping[str, Resource[FelixConfi
         ),
         region=merged.openstack_region,
     )
+
+
+def _layers(node: str, configurations: Configurations) -> list[FelixConfigurationSpec]:
+    return [configurations[name].spec for name in (f"node.{node}", "default") if name in configurations]
 
 
 DEFAULTS = Settings()

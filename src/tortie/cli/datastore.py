@@ -8,6 +8,7 @@ import click
 
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.datastore_migrate import migrate, migrate_policy_names
+from tortie.cli.report_form import form_option
 from tortie.cli.store import answered
 from tortie.cli.tables import aligned
 
@@ -27,9 +28,6 @@ datastore.add_command(migrate)
 datastore.add_command(migrate_policy_names)
 
 
-form_option = click.option(
-    "-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the report."
-)
 no_lock_option = click.option(
     "--no-lock", is_flag=True, help="Do not lock what is read, for a backup: what is written meanwhile is not in it."
 )

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -20,12 +19,11 @@ from tortie.cli.cluster_version import check_version
 from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
-from tortie.cli.judge import judge
+from tortie.cli.judge import judge, stored_in
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.store import opened
 from tortie.cli.wording import sentence
-from tortie.errors import InvalidResource, NotFound, TortieError
-from tortie.model.resource import Resource, ResourceKey
+from tortie.errors import TortieError
 
 _COLOURS = {"-": "red", "+": "green", "@": "cyan"}
 
@@ -97,13 +95,7 @@ def _yaml(document: Mapping[str, Any] | None) -> list[str]:
 async def _compare(access: Access, given: Sequence[Document], namespaces: Namespaces) -> tuple[list[str], list[str]]:
     """The differences of all objects, and why some could not be compared."""
     async with opened(access) as resources:
-
-        async def find(key: ResourceKey) -> Resource[Any] | None:
-            with suppress(NotFound, InvalidResource):
-                return await resources.get(key)
-            return None
-
-        judged = await judge(given, namespaces, find)
+        judged = await judge(given, namespaces, stored_in(resources))
         if judged.unreadable:
             return [], [*judged.unreadable, *judged.wrong]
         for warning in judged.warnings:

@@ -11,6 +11,7 @@ from tortie.access import Access
 from tortie.cli import terminal
 from tortie.cli.complete import complete_party
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.report_form import form_option
 from tortie.cli.store import answered, opened_store
 from tortie.datastore.api import Datastore
 from tortie.errors import UsageError
@@ -30,7 +31,7 @@ NOT_ENFORCED = "policy is not enforced in this version: this is what it says, an
 @click.argument("destination", metavar="DST", shell_complete=complete_party)
 @click.argument("flow", metavar="[PROTO/PORT]", required=False)
 @click.option("-6", "--ipv6", "ipv6", is_flag=True, help="Over IPv6, where both ends have either family.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the answer.")
+@form_option
 @config_option
 def explain_command(source: str, destination: str, flow: str | None, ipv6: bool, form: str) -> None:
     """Say whether SRC may begin to speak to DST, and which tier, policy and rule decides at each end.
@@ -61,9 +62,14 @@ def explain_command(source: str, destination: str, flow: str | None, ipv6: bool,
 def read_cluster(access: Access) -> Cluster:
     """All objects as they are at one moment; whatever is broken of them is told of."""
     cluster = answered(_read(access))
+    tell_of_broken(cluster)
+    return cluster
+
+
+def tell_of_broken(cluster: Cluster) -> None:
+    """Each object that breaks the rules of its kind, and so means something else than it says."""
     for each in cluster.broken():
         click.echo(f"Warning: {each.key} breaks the rules of its kind: {each.problems[0]}", err=True)
-    return cluster
 
 
 async def _read(access: Access) -> Cluster:

@@ -7,17 +7,30 @@ all from being written; one that can be read and breaks a rule is left out, and 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from tortie.cli.documents import Document
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.wording import cut, is_unknown_field, one_problem, sentence
-from tortie.errors import InvalidResource, Sort, UsageError
+from tortie.datastore.resources import Resources
+from tortie.errors import InvalidResource, NotFound, Sort, UsageError
 from tortie.model.decode import from_user, identify
 from tortie.model.resource import Resource, ResourceKey
 
 # What an update may find of an object: the stored one, or None.
 Find = Callable[[ResourceKey], Awaitable[Resource[Any] | None]]
+
+
+def stored_in(resources: Resources) -> Find:
+    """Finds what the store has; a broken object counts as none."""
+
+    async def find(key: ResourceKey) -> Resource[Any] | None:
+        with suppress(NotFound, InvalidResource):
+            return await resources.get(key)
+        return None
+
+    return find
 
 
 class Judged(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from typing import Any
 
 import click
@@ -15,15 +14,16 @@ from tortie.cli import terminal
 from tortie.cli.calicoctl import Failure, GlobalOptions, namespace_option
 from tortie.cli.configuration import access, config_option
 from tortie.cli.documents import Document
-from tortie.cli.explain import NOT_ENFORCED, objects_of
+from tortie.cli.explain import NOT_ENFORCED, objects_of, tell_of_broken
 from tortie.cli.files import Files, file_options
-from tortie.cli.judge import Judged, judge
+from tortie.cli.judge import Judged, judge, stored_in
 from tortie.cli.namespaces import Namespaces
+from tortie.cli.report_form import form_option
 from tortie.cli.store import answered, opened_store
 from tortie.cli.wording import sentence
 from tortie.datastore.api import Datastore
 from tortie.datastore.resources import Resources
-from tortie.errors import InvalidResource, NotFound, TortieError
+from tortie.errors import TortieError
 from tortie.explain.cluster import Cluster, Stored
 from tortie.explain.plan import Change, Group, Plan
 from tortie.explain.plan import plan as compare
@@ -36,7 +36,7 @@ _Objects = dict[ResourceKey, Stored]
 @click.command(cls=GlobalOptions)
 @file_options
 @click.option("--delete", is_flag=True, help="What deleting the objects would do, rather than applying them.")
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the plan.")
+@form_option
 @namespace_option
 @config_option
 def plan(files: Files, delete: bool, form: str, namespace: str | None) -> None:
@@ -54,8 +54,10 @@ def plan(files: Files, delete: bool, form: str, namespace: str | None) -> None:
     No agent enforces policy in this version: compared is what policy says.
     """
     given = files.documents()
-    before, after = answered(_read(access(), given, Namespaces(namespace or ""), delete=delete))
-    found = compare(Cluster(before.values()), Cluster(after.values()))
+    objects, changed = answered(_read(access(), given, Namespaces(namespace or ""), delete=delete))
+    before, after = Cluster(objects.values()), Cluster(changed.values())
+    tell_of_broken(before)
+    found = compare(before, after)
     click.echo(f"Note: {NOT_ENFORCED}", err=True)
     if form == "json":
         click.echo(json.dumps(_as_json(found), indent=2))
@@ -82,14 +84,7 @@ async def _read(
 
 
 async def _judged(datastore: Datastore, given: Sequence[Document], namespaces: Namespaces) -> Judged:
-    resources = Resources(datastore)
-
-    async def find(key: ResourceKey) -> Resource[Any] | None:
-        with suppress(NotFound, InvalidResource):
-            return await resources.get(key)
-        return None
-
-    judged = await judge(given, namespaces, find)
+    judged = await judge(given, namespaces, stored_in(Resources(datastore)))
     for warning in judged.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if faults := [*judged.unreadable, *judged.wrong]:

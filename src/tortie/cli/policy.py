@@ -10,13 +10,9 @@ import click
 from tortie.cli import terminal
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.explain import read_cluster
+from tortie.cli.report_form import form_option
 from tortie.cli.tables import aligned
 from tortie.explain.listing import Place, endpoints_of, find_endpoint, find_policy, policies_of
-from tortie.model.resource import ResourceKey
-
-form_option = click.option(
-    "-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the list."
-)
 
 
 @click.group()
@@ -92,7 +88,7 @@ def _cell(places: Sequence[Place], index: int, column: str) -> str:
     place = places[index]
     match column:
         case "ENDPOINT":
-            return _name(place.endpoint)
+            return place.endpoint.full_name
         case "NODE":
             return place.node
         case "CHAIN":
@@ -108,19 +104,15 @@ def _cell(places: Sequence[Place], index: int, column: str) -> str:
     return place.tier_default if is_last and place.tier else ""
 
 
-def _name(key: ResourceKey) -> str:
-    return f"{key.namespace}/{key.name}" if key.namespace else key.name
-
-
 def _json(place: Place) -> dict[str, object]:
     return {
-        "endpoint": _name(place.endpoint),
+        "endpoint": place.endpoint.full_name,
         "endpointKind": place.endpoint.kind,
         "node": place.node,
         "chain": place.chain,
         "place": place.number,
         "tier": place.tier or None,
         "tierDefault": place.tier_default or None,
-        "policy": _name(place.policy),
+        "policy": place.policy.full_name,
         "policyKind": place.policy.kind,
     }

@@ -11,6 +11,7 @@ import click
 
 from tortie.cli import agent_client, terminal
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.report_form import form_option
 from tortie.cli.tables import aligned
 
 Board = Mapping[str, Any]
@@ -19,7 +20,7 @@ _COLOURS = {"error": "red", "down": "yellow", "up": "green"}
 
 
 @click.command()
-@click.option("-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Form of the report.")
+@form_option
 @config_option
 def status(form: str) -> None:
     """Say whether this host does what it should: endpoints, routes, BGP sessions, datastore.

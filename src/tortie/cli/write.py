@@ -21,14 +21,14 @@ from tortie.cli.cluster_version import check_version
 from tortie.cli.configuration import config_option
 from tortie.cli.documents import Document
 from tortie.cli.files import Files, file_options
-from tortie.cli.judge import Judged, judge
+from tortie.cli.judge import Judged, judge, stored_in
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.outcome import APPLY, CREATE, REPLACE, VALIDATE, Outcome, Verb, of_write
 from tortie.cli.store import opened
 from tortie.cli.wording import sentence
 from tortie.datastore.resources import Resources
-from tortie.errors import AlreadyExists, DatastoreError, InvalidResource, NotFound
-from tortie.model.resource import Resource, ResourceKey
+from tortie.errors import AlreadyExists, DatastoreError, InvalidResource
+from tortie.model.resource import Resource
 
 Write = Callable[[Resources, Resource[Any]], Awaitable[object]]
 
@@ -128,13 +128,7 @@ async def _write(
     access: Access, verb: Verb, write: Write, given: Sequence[Document], namespaces: Namespaces
 ) -> Outcome:
     async with opened(access, create=verb is not REPLACE) as resources:
-
-        async def find(key: ResourceKey) -> Resource[Any] | None:
-            with suppress(NotFound, InvalidResource):
-                return await resources.get(key)
-            return None
-
-        judged = await judge(given, namespaces, None if verb is CREATE else find)
+        judged = await judge(given, namespaces, None if verb is CREATE else stored_in(resources))
         _stop_if_unreadable(judged)
         for warning in judged.warnings:
             click.echo(f"Warning: {warning}", err=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tortie.calc.endpoints import EndpointCalculator
 from tortie.calc.firewall import Firewall
+from tortie.calc.settings import in_force
 from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.policy import Address
 from tortie.intent.state import PolicyState
@@ -76,8 +77,7 @@ class Cluster:
 
     def _compute(self, node: str) -> PolicyState:
         firewall, endpoints = Firewall(node), EndpointCalculator(node, enforces_policy=True)
-        layers = {key.name: each.spec for key, each in self.of_kind("FelixConfiguration").items()}
-        firewall.configure(effective(*(layers[name] for name in (f"node.{node}", "default") if name in layers)))
+        firewall.configure(in_force(node, {key.name: each for key, each in self.of_kind("FelixConfiguration").items()}))
         for key, value in self._objects.items():
             firewall.update(key, value)
             if key.kind == "WorkloadEndpoint":

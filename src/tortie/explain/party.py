@@ -40,7 +40,7 @@ def find_party(cluster: Cluster, text: str) -> Party:
         return _by_address(cluster, text, address)
     endpoints = list(_by_name(cluster, text))
     if len(endpoints) > 1:
-        names = ", ".join(f"{each.key.namespace}/{each.key.name}" for each in endpoints)
+        names = ", ".join(each.key.full_name for each in endpoints)
         raise UsageError(f"{text!r} may be any of {names}: write one of these")
     if endpoints:
         (endpoint,) = endpoints

@@ -166,7 +166,7 @@ class _Planner:
         self, case: _Case, alike: Mapping[ResourceKey, Address], peers: Sequence[tuple[Address, Group]]
     ) -> Iterator[Change]:
         example, own = next(iter(alike.items()))
-        endpoints = Group(_name(example), len(alike) - 1)
+        endpoints = Group(example.full_name, len(alike) - 1)
         pieces = self._pieces(case)
         by_change: dict[tuple[_Answer, _Answer, tuple[Piece, ...]], list[Group]] = {}
         for peer, group in peers:
@@ -227,7 +227,7 @@ def _peers(cluster: Cluster, family: int) -> Iterator[tuple[Address, str]]:
     for key, endpoint in _endpoints(cluster.whole).items():
         for address in endpoint.addresses:
             if address.version == family:
-                yield address, _name(key)
+                yield address, key.full_name
 
 
 def _edges(network: Network) -> Iterator[Address]:
@@ -287,7 +287,3 @@ def _together(groups: Sequence[Group]) -> Group:
         return groups[0]
     others = sum(group.others + 1 for group in inside) - 1
     return Group(inside[0].example, others, has_outside=any(group.is_outside or group.has_outside for group in groups))
-
-
-def _name(key: ResourceKey) -> str:
-    return f"{key.namespace}/{key.name}" if key.namespace else key.name

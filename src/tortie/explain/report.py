@@ -28,7 +28,7 @@ def _party(party: Party) -> dict[str, Any]:
     return {
         "name": party.text,
         "addresses": [str(each) for each in party.addresses],
-        "endpoint": None if party.endpoint is None else f"{party.endpoint.namespace}/{party.endpoint.name}",
+        "endpoint": None if party.endpoint is None else party.endpoint.full_name,
         "node": party.node or None,
     }
 

@@ -26,8 +26,13 @@ class ResourceKey(NamedTuple):
     namespace: str  # empty for a kind without namespaces
     name: str
 
+    @property
+    def full_name(self) -> str:
+        """`namespace/name`, or the name alone: among objects of one kind."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
     def __str__(self) -> str:
-        return f"{self.kind}({self.namespace}/{self.name})" if self.namespace else f"{self.kind}({self.name})"
+        return f"{self.kind}({self.full_name})"
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, gc=False):
