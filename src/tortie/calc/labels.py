@@ -130,16 +130,14 @@ class LabelIndex(Generic[Item]):
             number = self._take_number(item)
         before = self._labels[number]
         self._labels[number] = labels
-        lost, gained = (
-            (before.items() - labels.items(), labels.items() - before.items()) if before else ((), labels.items())
-        )
+        lost, gained = before.items() - labels.items(), labels.items() - before.items()
         for label, value in lost:
             self._forget(number, label, value)
         for label, value in gained:
             self._by_value.setdefault(label, {}).setdefault(value, BitMap()).add(number)
         if not self._members:
             return _NO_MOVES  # nobody asks yet: a whole cluster comes in so
-        candidates = self._asked((*lost, *gained))
+        candidates = self._asked(lost | gained)
         if is_new:
             candidates |= self._match_nothing
         return self._moved(number, candidates, labels)
