@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 from tortie.doctor.finding import Finding, Result, Unseen, note, some, warning
 from tortie.doctor.host import Host
@@ -20,31 +19,12 @@ PERSISTENT_TABLES = (6, 9)
 RESPONDER = "tortie_responder"
 
 
-class Part(NamedTuple):
-    """A module, the option that builds it, and what goes missing without."""
-
-    name: str
-    option: str
-    without: str
-
-
-PARTS = (
-    Part("veth", "CONFIG_VETH", "no containers and processes, only virtual machines"),
-    Part("tun", "CONFIG_TUN", "no virtual machines"),
-    Part("sch_ingress", "CONFIG_NET_SCH_INGRESS", "ARP is answered by proxy_arp in place of eBPF"),
-    Part("cls_bpf", "CONFIG_NET_CLS_BPF", "ARP is answered by proxy_arp in place of eBPF"),
-    Part("nf_tables", "CONFIG_NF_TABLES", "no policy by nftables"),
-    Part("nf_conntrack", "CONFIG_NF_CONNTRACK", "no policy"),
-    Part("nf_conntrack_netlink", "CONFIG_NF_CT_NETLINK", "connections are not cut when policy forbids them"),
-)
-
-
 def check(host: Host) -> Iterator[Result]:
     release = platform.release()
     # Of what is built in only these tell.
     told_by = (f"lib/modules/{release}/modules.builtin", f"boot/config-{release}", "proc/config.gz")
     if any((host.root / file).is_file() for file in told_by):
-        yield from missing(modules.known(host.root, release, {part.option: part.name for part in PARTS}))
+        yield from missing(modules.known(host.root, release))
     else:
         yield Unseen("what the kernel is made of", f"there is none of /{', /'.join(told_by)}")
     yield from tables(release)
@@ -52,13 +32,13 @@ def check(host: Host) -> Iterator[Result]:
 
 
 def missing(known: Collection[str]) -> Iterator[Finding]:
-    for part in PARTS:
-        if part.name not in known:
+    for name, option, without in modules.USED:
+        if name not in known:
             yield warning(
-                f"the kernel has no {part.name}",
-                part.option,
-                part.without,
-                f"a kernel with {part.option}, or the package of the distribution with more modules",
+                f"the kernel has no {name}",
+                option,
+                without,
+                f"a kernel with {option}, or the package of the distribution with more modules",
             )
 
 

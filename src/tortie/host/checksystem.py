@@ -43,34 +43,11 @@ class Check(NamedTuple):
         return f"\t{shown:<70} {self.result}"
 
 
-class Module(NamedTuple):
-    """A module of the kernel: the option that builds it, and what is missing without; empty: everything."""
-
-    name: str
-    option: str
-    without: str = ""
-
-
-MODULES = (
-    Module("veth", "CONFIG_VETH", "no containers and processes, only virtual machines"),
-    Module("tun", "CONFIG_TUN", "no virtual machines"),
-    Module("sch_ingress", "CONFIG_NET_SCH_INGRESS", "proxy_arp in place of the eBPF responder"),
-    Module("cls_bpf", "CONFIG_NET_CLS_BPF", "proxy_arp in place of the eBPF responder"),
-    Module("nf_conntrack", "CONFIG_NF_CONNTRACK", "no policy"),
-    Module("nf_conntrack_netlink", "CONFIG_NF_CT_NETLINK", "flows are not cut when policy changes"),
-    Module("nf_tables", "CONFIG_NF_TABLES", "no policy by nftables"),
-    Module("ip_tables", "CONFIG_IP_NF_IPTABLES", "no policy by iptables"),
-    Module("ip6_tables", "CONFIG_IP6_NF_IPTABLES", "no IPv6 policy by iptables"),
-    Module("ip_set", "CONFIG_IP_SET", "no policy by iptables"),
-    Module("xt_set", "CONFIG_NETFILTER_XT_SET", "no policy by iptables"),
-)
-
-
 def checks(kernel_config: Path | None = None, root: Path = Path("/")) -> Iterator[tuple[str, list[Check]]]:
     """All checks in groups, each with its heading. `root` is where `proc`, `sys`, `lib` and `boot` are."""
     release = platform.release()
     yield "kernel version", [_version("", release, OLDEST_KERNEL)]
-    yield "kernel modules", list(_modules(known_modules(root, release, kernel_config)))
+    yield "kernel modules", list(_modules(modules.known(root, release, kernel_config)))
     yield "kernel features", list(_features(root))
     yield "forwarding", list(_forwarding(root))
     yield "programs", [_version("Python", platform.python_version(), OLDEST_PYTHON), _bird(), *_tools()]
@@ -88,17 +65,9 @@ def main(kernel_config: Path | None = None) -> int:
     return 1 if failed else 0
 
 
-def known_modules(root: Path, release: str, kernel_config: Path | None = None) -> frozenset[str]:
-    """The modules that run, can be loaded or are built in, by name."""
-    return modules.known(root, release, {module.option: module.name for module in MODULES}, kernel_config)
-
-
 def _modules(known: frozenset[str]) -> Iterator[Check]:
-    for name, option, without in MODULES:
-        if name in known:
-            yield Check(name, "OK")
-        else:
-            yield Check(name, "SKIP" if without else "FAIL", f"{option}: {without}")
+    for name, option, without in (*modules.USED, *modules.USED_BY_IPTABLES):
+        yield Check(name, "OK") if name in known else Check(name, "SKIP", f"{option}: {without}")
 
 
 def _features(root: Path) -> Iterator[Check]:

@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 _SYMBOLS = Path("/proc/kallsyms")
+
+
+class Module(NamedTuple):
+    """A module that tortie uses: the option that builds it, and what goes missing without."""
+
+    name: str
+    option: str
+    without: str
+
+
+USED = (
+    Module("veth", "CONFIG_VETH", "no containers and processes, only virtual machines"),
+    Module("tun", "CONFIG_TUN", "no virtual machines"),
+    Module("sch_ingress", "CONFIG_NET_SCH_INGRESS", "proxy_arp in place of the eBPF responder"),
+    Module("cls_bpf", "CONFIG_NET_CLS_BPF", "proxy_arp in place of the eBPF responder"),
+    Module("nf_conntrack", "CONFIG_NF_CONNTRACK", "no policy"),
+    Module("nf_conntrack_netlink", "CONFIG_NF_CT_NETLINK", "flows are not cut when policy changes"),
+    Module("nf_tables", "CONFIG_NF_TABLES", "no policy by nftables"),
+)
+USED_BY_IPTABLES = (
+    Module("ip_tables", "CONFIG_IP_NF_IPTABLES", "no policy by iptables"),
+    Module("ip6_tables", "CONFIG_IP6_NF_IPTABLES", "no IPv6 policy by iptables"),
+    Module("ip_set", "CONFIG_IP_SET", "no policy by iptables"),
+    Module("xt_set", "CONFIG_NETFILTER_XT_SET", "no policy by iptables"),
+)
 
 
 def runs(symbol: str) -> bool:
@@ -21,11 +47,10 @@ def runs(symbol: str) -> bool:
     return any(f" {symbol}{end}".encode() in text for end in ("\n", "\t"))
 
 
-def known(root: Path, release: str, options: Mapping[str, str], kernel_config: Path | None = None) -> frozenset[str]:
+def known(root: Path, release: str, kernel_config: Path | None = None) -> frozenset[str]:
     """The modules that run, can be loaded or are built in, by name.
 
-    `root` is where `proc`, `sys`, `lib` and `boot` are. `options` are the modules by the option that builds each: one
-    that is built in shows in the kernel's configuration alone, where there is no list of modules.
+    `root` is where `proc`, `sys`, `lib` and `boot` are. A `kernel_config` of the user counts instead of the one there.
     """
     tree = root / "lib/modules" / release
     found = {path.name for path in _listed(root / "sys/module")}
@@ -34,6 +59,8 @@ def known(root: Path, release: str, options: Mapping[str, str], kernel_config: P
         found.update(
             Path(line.partition(":")[0]).name.partition(".ko")[0].replace("-", "_") for line in lines(tree / index)
         )
+    # What is built in shows in the kernel's configuration alone, where there is no list of modules.
+    options = {module.option: module.name for module in (*USED, *USED_BY_IPTABLES)}
     found.update(options[option] for option in _set(kernel_config, root, release) if option in options)
     return frozenset(found)
 

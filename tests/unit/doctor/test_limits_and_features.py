@@ -11,6 +11,7 @@ from tortie.doctor import features, limits, mtu
 from tortie.doctor.finding import Unseen
 from tortie.doctor.host import Host
 from tortie.doctor.network import Network
+from tortie.kernel.modules import USED
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_tables_that_can_be_kept_from_others(release: str, kept: bool) -> None:
 
 
 def test_missing_parts_are_named_with_what_goes_missing() -> None:
-    known = {part.name for part in features.PARTS} - {"cls_bpf"}
+    known = {module.name for module in USED} - {"cls_bpf"}
     (found,) = features.missing(known)
     assert (found.what, found.where) == ("the kernel has no cls_bpf", "CONFIG_NET_CLS_BPF")
     assert "proxy_arp" in found.why

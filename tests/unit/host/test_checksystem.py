@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tortie.host import checksystem
-from tortie.host.checksystem import FAILS, MEETS, MODULES, Check, checks, known_modules
+from tortie.host.checksystem import FAILS, MEETS, Check, checks
+from tortie.kernel.modules import USED, known
 
 
 def test_lines_end_in_the_result() -> None:
@@ -30,20 +31,20 @@ def test_a_module_is_found_wherever_it_shows(tmp_path: Path, path: str, content:
     file = tmp_path / path
     file.parent.mkdir(parents=True)
     file.write_text(content)
-    assert known_modules(tmp_path, "6.1") & {module.name for module in MODULES} == {"cls_bpf"}
+    assert known(tmp_path, "6.1") & {module.name for module in USED} == {"cls_bpf"}
 
 
 def test_the_packed_configuration_of_the_kernel(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/config.gz").write_bytes(gzip.compress(b"CONFIG_TUN=y\nCONFIG_VETH=n\n"))
-    assert known_modules(tmp_path, "6.1") == {"tun"}
+    assert known(tmp_path, "6.1") == {"tun"}
 
 
 def test_a_configuration_that_the_user_names_is_used_alone(tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     (tmp_path / "boot/config-6.1").write_text("CONFIG_TUN=y\n")
     (tmp_path / "mine").write_text("CONFIG_VETH=y\n")
-    assert known_modules(tmp_path, "6.1", tmp_path / "mine") == {"veth"}
+    assert known(tmp_path, "6.1", tmp_path / "mine") == {"veth"}
 
 
 def test_an_empty_host_fails_and_says_what_is_missing(tmp_path: Path) -> None:

@@ -30,5 +30,4 @@ def test_a_kernel_that_names_no_functions_may_have_any(tmp_path: Path, monkeypat
 def test_a_part_that_is_built_in_shows_in_the_configuration_alone(tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     (tmp_path / "boot/config-6.1").write_text("CONFIG_VETH=y\nCONFIG_TUN=n\n")
-    options = {"CONFIG_VETH": "veth", "CONFIG_TUN": "tun"}
-    assert modules.known(tmp_path, "6.1", options) == {"veth"}
+    assert modules.known(tmp_path, "6.1") == {"veth"}
