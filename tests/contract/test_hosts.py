@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_network
 
 import msgspec
@@ -14,7 +15,7 @@ from tests.unit.intent.policy_text import chain, packet, policy, workload
 from tortie.intent.packet import Flow, Packet
 from tortie.intent.policy import BothWays, FailsafePort, HostEndpointPolicy, PolicySettings
 from tortie.intent.state import PolicyChanges, PolicyState
-from tortie.intent.verdict import verdict
+from tortie.intent.verdict import Verdict, verdict
 from tortie.model.resource import ResourceKey
 
 __all__ = ["host"]
@@ -121,6 +122,26 @@ def passes(host: Host, witness: Witness, one: Packet, mark: int) -> bool:
     return any(frame.destination == one.destination for _, frame in host.arena.received(set()).values())
 
 
+def disagreements(host: Host, state: PolicyState, cases: Iterable[str]) -> list[tuple[str, Verdict]]:
+    """The packets that get somewhere though the judge stops them, or do not though he lets them pass."""
+    witness = Witness(host)
+    wrong = []
+    for number, text in enumerate(cases):
+        host.arena.forget_flows(host.socket)
+        one = packet(text)
+        judged = verdict(state, one, Flow.NEW, host.arena.fib)
+        if passes(host, witness, one, number) != (judged.action == "accept"):
+            wrong.append((text, judged))
+    return wrong
+
+
+def with_endpoints(endpoints: Sequence[HostEndpointPolicy]) -> PolicyChanges:
+    """The changes with these host endpoints, each under a name of its own."""
+    keys = [each.key._replace(name=f"{number}") for number, each in enumerate(endpoints)]
+    named = {key: msgspec.structs.replace(each, key=key) for key, each in zip(keys, endpoints, strict=True)}
+    return msgspec.structs.replace(CHANGES, host_endpoints=named)
+
+
 def send_as_host(one: Packet, mark: int) -> None:
     from tests.contract.wire import MAGIC, MARK
 
@@ -138,25 +159,13 @@ def send_as_host(one: Packet, mark: int) -> None:
     ids=["none", "by name", "by address", "the rest", "silent", "the rest beside one"],
 )
 def test_the_kernel_does_what_the_judge_says(host: Host, endpoints: list[HostEndpointPolicy]) -> None:
-    named = {each.key._replace(name=f"{number}"): each for number, each in enumerate(endpoints)}
-    changes = msgspec.structs.replace(
-        CHANGES,
-        host_endpoints={key: msgspec.structs.replace(each, key=key) for key, each in named.items()},
-    )
+    changes = with_endpoints(endpoints)
     state = PolicyState()
     state.take(changes)
     host.backend.observe(host.arena.fib.addresses)
     host.take(changes)
-    witness = Witness(host)
-    wrong = []
-    for number, text in enumerate(CASES):
-        host.arena.forget_flows(host.socket)
-        one = packet(text)
-        judged = verdict(state, one, Flow.NEW, host.arena.fib)
-        if passes(host, witness, one, number) != (judged.action == "accept"):
-            wrong.append((text, judged))
-    assert wrong == []
-    host.backend.take(PolicyChanges(host_endpoints=dict.fromkeys(named)))
+    assert disagreements(host, state, CASES) == []
+    host.backend.take(PolicyChanges(host_endpoints=dict.fromkeys(changes.host_endpoints)))
     host.settle()
     assert "host-" not in host.ruleset().replace("to-host", "")
 
@@ -164,17 +173,12 @@ def test_the_kernel_does_what_the_judge_says(host: Host, endpoints: list[HostEnd
 @pytest.mark.parametrize("endpoints", [[REST], [BY_NAME, REST], [SILENT, REST]], ids=["rest", "beside", "silent"])
 def test_the_hosts_own_interface_is_not_a_workloads(host: Host, endpoints: list[HostEndpointPolicy]) -> None:
     """Though it begins like one, and though an endpoint names it."""
-    named = {each.key._replace(name=f"{number}"): each for number, each in enumerate(endpoints)}
-    changes = msgspec.structs.replace(
-        CHANGES,
-        host_endpoints={key: msgspec.structs.replace(each, key=key) for key, each in named.items()},
-    )
+    changes = with_endpoints(endpoints)
     state = PolicyState(exempt_interfaces=frozenset({"calib"}))
     state.take(changes)
     host.backend.observe(host.arena.fib.addresses)
     host.backend.exempt(frozenset({"calib"}))
     host.take(changes)
-    witness = Witness(host)
     cases = [
         *(
             f"calib 198.51.100.{last}:9 > {US}:{port} {kind}"
@@ -193,14 +197,7 @@ def test_the_hosts_own_interface_is_not_a_workloads(host: Host, endpoints: list[
         f"- {US}:9 > 10.65.0.2:80 udp",
         f"- {US}:9 > 10.65.0.2:443 udp",
     ]
-    wrong = []
-    for number, text in enumerate(cases):
-        host.arena.forget_flows(host.socket)
-        one = packet(text)
-        judged = verdict(state, one, Flow.NEW, host.arena.fib)
-        if passes(host, witness, one, number) != (judged.action == "accept"):
-            wrong.append((text, judged))
-    assert wrong == []
+    assert disagreements(host, state, cases) == []
 
 
 def test_an_endpoint_by_address_is_where_its_address_is(host: Host) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from tests.contract.test_hosts import Witness, passes
+from tests.contract.test_hosts import Witness, disagreements, passes
 from tests.contract.test_life import ALL, OPEN, RECEIVER, SENDER, Host, host
 from tests.unit.intent.policy_text import packet, policy, workload
-from tortie.intent.packet import Flow
 from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyState
-from tortie.intent.verdict import verdict
 
 __all__ = ["host"]
 
@@ -59,15 +57,7 @@ def test_the_host_hears_what_the_judge_says(host: Host, settings: PolicySettings
     state = PolicyState()
     state.take(changes)
     host.take(changes)
-    witness = Witness(host)
-    wrong = []
-    for number, text in enumerate(CASES):
-        host.arena.forget_flows(host.socket)
-        one = packet(text)
-        judged = verdict(state, one, Flow.NEW, host.arena.fib)
-        if passes(host, witness, one, number) != (judged.action == "accept"):
-            wrong.append((text, judged))
-    assert wrong == []
+    assert disagreements(host, state, CASES) == []
 
 
 def test_the_host_says_nothing_to_an_interface_without_an_endpoint(host: Host) -> None:
