@@ -37,6 +37,7 @@ from tortie.model.kinds import KINDS
 from tortie.model.kinds.clusterinformation import ClusterInformationSpec
 from tortie.model.kinds.node import NodeSpec
 from tortie.model.resource import Quarantined, Resource
+from tortie.model.schema import convert
 
 # In calicoctl's order.
 EXPORTED = (
@@ -84,7 +85,7 @@ async def import_from(access: Access, data: bytes, name: str) -> None:
     """Fills the store, which must be empty; it stays locked. Says on stdout how far it is."""
     try:
         resources_part, cluster_part, ipam_part = data.decode().split(_SEPARATOR)
-        spec = msgspec.convert(json.loads(cluster_part)["spec"], ClusterInformationSpec)
+        spec = convert(json.loads(cluster_part)["spec"], ClusterInformationSpec)
         ipam = list(_puts(json.loads(ipam_part)))
     except (ValueError, LookupError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise Failure(

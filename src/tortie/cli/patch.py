@@ -117,7 +117,7 @@ def _created(document: Any, stored: Resource[Any]) -> Resource[Any]:
             problem = Problem("metadata.name", str(resource.key), f"must stay {stored.key}")
             raise InvalidResource(str(stored.key), (problem,))
         # Once more, onto the patched document: what the model does not know is then as the patch left it.
-        return from_user(document, stored=replace(stored, document=document), namespace=stored.key.namespace)
+        return from_user(document, stored=replace(stored, source=document), namespace=stored.key.namespace)
     except InvalidResource as error:
         unknown = [one_problem(problem) for problem in error.problems if is_unknown_field(problem)]
         raise Failure(

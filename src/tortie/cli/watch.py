@@ -248,7 +248,7 @@ class _Table:
 def _deleted(resource: Resource[Any], revision: int) -> Resource[Any]:
     moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     metadata = {**resource.document["metadata"], "deletionTimestamp": moment}
-    return replace(resource, document={**resource.document, "metadata": metadata}, revision=revision)
+    return replace(resource, source={**resource.document, "metadata": metadata}, revision=revision)
 
 
 def _print(text: str) -> None:

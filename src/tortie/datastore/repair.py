@@ -36,4 +36,4 @@ def repaired(resource: Resource[S], broken: Quarantined) -> Resource[S]:
         "spec": adopted(resource.document["spec"], stored.get("spec"), KINDS[resource.key.kind].spec),
     }
     identified = replace(resource.metadata, uid=uid, creation_timestamp=created)
-    return replace(resource, metadata=identified, document=document)
+    return replace(resource, metadata=identified, source=document)

@@ -329,7 +329,7 @@ def _rendered(resource: Resource[S]) -> tuple[Resource[S], bytes]:
     """The resource as a writer stores it, and the value that says it."""
     written = KINDS[resource.key.kind].on_write(resource)
     document = document_of(written)
-    return replace(written, document=document), msgspec.json.encode(document)
+    return replace(written, source=document), msgspec.json.encode(document)
 
 
 def _rewritten(resource: Resource[S], stored: Stored) -> Resource[S]:

@@ -136,6 +136,23 @@ def _without_faults(value: Any, info: mi.Type) -> Any:
     return value
 
 
+def without_unknown(part: Any, cls: type) -> Any:
+    """A part of a document without the fields that `cls` does not know."""
+    return _without_unknown(part, type_info(cls))
+
+
+def _without_unknown(value: Any, info: mi.Type) -> Any:
+    match plain_type(info):
+        case mi.StructType(fields=fields) if isinstance(value, Mapping):
+            known = {field.encode_name: field.type for field in fields}
+            return {name: _without_unknown(part, known[name]) for name, part in value.items() if name in known}
+        case mi.VarTupleType(item_type=item) if isinstance(value, list):
+            return [_without_unknown(part, item) for part in value]
+        case mi.DictType(value_type=item) if isinstance(value, Mapping):
+            return {name: _without_unknown(part, item) for name, part in value.items()}
+    return value
+
+
 def _shape(part: object, info: mi.Type) -> dict[str, Any]:
     """The fields of a document and of the objects in it, as nested mappings: a list has those of all its elements."""
     shape: dict[str, Any] = {}

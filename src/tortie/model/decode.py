@@ -4,12 +4,16 @@ A user's document may hold no field that the model does not know, unless the sto
 all its faults are reported at once. A stored document may hold unknown fields, which are kept; if it breaks the
 rules of its kind it becomes a `Quarantined`, and no content whatever raises.
 
+Most stored values are in order, and there are many of them: `_in_order` reads such a one in one go, from its bytes to
+the typed value. What it does not take is read again by those that can say why.
+
 What no single field can show is judged by the rules of the kind, also beside values that are out of their ranges. Not
 beside a misspelt field, or a value of another type: a rule would complain of the field's absence too.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,13 +23,14 @@ from msgspec.structs import replace
 
 from tortie.errors import InvalidResource, Problem, Sort
 from tortie.model.check import faults, shown, without_faults
+from tortie.model.codec import from_json
 from tortie.model.document import ObjectMeta, plain, without_nulls
 from tortie.model.judge import metadata_problems, outer_problems, read
 from tortie.model.kind import Kind
 from tortie.model.kinds import KINDS
 from tortie.model.names import suggestion
 from tortie.model.resource import API_VERSION, Metadata, Quarantined, Resource, ResourceKey
-from tortie.model.schema import convert
+from tortie.model.schema import Spec, convert
 from tortie.model.understood import field_name, understood
 from tortie.model.write import adopted, document_of
 
@@ -40,6 +45,37 @@ _TOO_DEEP = Problem("", "", "is nested too deeply to be read", Sort.TYPE)
 
 def from_store(key: ResourceKey, data: bytes, revision: int = 0) -> Resource[Any] | Quarantined:
     """The resource that a stored value says, with the defaults of reading; `Quarantined` when it says none."""
+    resource = _in_order(KINDS[key.kind], key, data, revision)
+    return _from_any(key, data, revision) if resource is None else resource
+
+
+def _in_order(kind: Kind[Any], key: ResourceKey, data: bytes, revision: int) -> Resource[Any] | None:
+    """The resource of a value that holds nothing unknown, nothing null and no fault; None for any other."""
+    try:
+        whole = _decoder(kind.name).decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    found: ObjectMeta = whole.metadata
+    if (found.name, found.namespace, whole.kind, whole.api_version) != (key.name, key.namespace, key.kind, API_VERSION):
+        return None
+    if found.owner_references or found.managed_fields:  # of any type, so they may be nested as deep as they like
+        return None
+    metadata = _metadata(found, key, found.uid, found.creation_timestamp)
+    resource = kind.on_read(Resource(key=key, metadata=metadata, spec=whole.spec, source=data, revision=revision))
+    return None if any(metadata_problems(metadata)) or any(kind.rules(resource)) else resource
+
+
+@functools.cache
+def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
+    """Of the whole document of a kind. Made when it is first wanted, like the kind."""
+    parts: list[Any] = [("kind", str), ("api_version", str), ("metadata", ObjectMeta), ("spec", KINDS[kind].spec)]
+    if (status := KINDS[kind].status) is not None:
+        parts.append(("status", status | None, None))
+    whole = msgspec.defstruct(f"{kind}Document", parts, bases=(Spec,), frozen=True, kw_only=True)
+    return msgspec.json.Decoder(whole, dec_hook=from_json)
+
+
+def _from_any(key: ResourceKey, data: bytes, revision: int) -> Resource[Any] | Quarantined:
     try:
         document = msgspec.json.decode(data)
     except (msgspec.MsgspecError, ValueError) as error:
@@ -47,7 +83,7 @@ def from_store(key: ResourceKey, data: bytes, revision: int = 0) -> Resource[Any
     except RecursionError:
         return Quarantined(key=key, problems=(_TOO_DEEP,), revision=revision)
     try:
-        return _from_store(KINDS[key.kind], key, document, revision)
+        return _from_document(KINDS[key.kind], key, document, revision)
     except InvalidResource as error:
         problems = error.problems
     except RecursionError:
@@ -87,8 +123,8 @@ def from_user(
 
     base = _updated(kind, body, stored) if stored else body | {"metadata": {}}
     revision = int(found.resource_version) if _REVISION.fullmatch(found.resource_version) else 0
-    resource = Resource(key=key, metadata=metadata, spec=sound, document=base, revision=revision)
-    resource = kind.on_read(replace(resource, document=document_of(resource)))
+    resource = Resource(key=key, metadata=metadata, spec=sound, source=base, revision=revision)
+    resource = kind.on_read(replace(resource, source=document_of(resource)))
     broken = [*kind.rules(resource), *kind.write_rules(resource)]
     broken += kind.change_rules(stored, resource) if stored else ()
     problems += _besides(spec_problems, broken, kind)
@@ -124,15 +160,10 @@ def _not_json(error: Exception) -> Problem:
     return Problem("", "", f"is not JSON: {error}", Sort.TYPE)
 
 
-def _from_store(kind: Kind[Any], key: ResourceKey, document: Any, revision: int) -> Resource[Any]:
-    try:
-        found = convert(document["metadata"], ObjectMeta)
-        spec = convert(document["spec"], kind.spec)
-    except (msgspec.ValidationError, LookupError, TypeError):
-        found, spec = _slowly(kind, key, document)
+def _from_document(kind: Kind[Any], key: ResourceKey, document: Any, revision: int) -> Resource[Any]:
+    found, spec = _parts(kind, key, document)
     metadata = _metadata(found, key, found.uid, found.creation_timestamp)
-    resource = Resource(key=key, metadata=metadata, spec=spec, document=document, revision=revision)
-    resource = kind.on_read(resource)
+    resource = kind.on_read(Resource(key=key, metadata=metadata, spec=spec, source=document, revision=revision))
     problems = (
         *_identity_problems(key, document, found),
         *metadata_problems(metadata),
@@ -143,8 +174,8 @@ def _from_store(kind: Kind[Any], key: ResourceKey, document: Any, revision: int)
     return resource
 
 
-def _slowly(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[ObjectMeta, Any]:
-    """The parts of a document that msgspec refused: fine but for nulls and absent parts, or else all its faults."""
+def _parts(kind: Kind[Any], key: ResourceKey, document: object) -> tuple[ObjectMeta, Any]:
+    """Metadata and spec of a document, which may hold nulls, lack a part, or be wrong: then raises all its faults."""
     if not isinstance(document, dict):
         problem = Problem("", shown(document), "must be an object with fields", Sort.TYPE)
         raise InvalidResource(str(key), (problem,))

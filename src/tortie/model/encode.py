@@ -49,14 +49,14 @@ def new(
         uid=uid,
         creation_timestamp=creation_timestamp,
     )
-    return _revised(Resource(key=key, metadata=metadata, spec=spec, document={}))
+    return _revised(Resource(key=key, metadata=metadata, spec=spec, source={}))
 
 
 def stamped(resource: Resource[S], uid: str, creation_timestamp: str) -> Resource[S]:
     """A user's new object with the identity that creation gives it; Calico cannot update an object without."""
     metadata = replace(resource.metadata, uid=uid, creation_timestamp=creation_timestamp)
     resource = replace(resource, metadata=metadata)
-    return replace(resource, document=document_of(resource))
+    return replace(resource, source=document_of(resource))
 
 
 def with_spec(resource: Resource[S], spec: S) -> Resource[S]:
@@ -83,7 +83,7 @@ def _revised(resource: Resource[S], before: Resource[S] | None = None) -> Resour
     problems += metadata_problems(resource.metadata)
     if typed is None:
         raise InvalidResource(str(resource.key), tuple(problems))
-    resource = kind.on_read(replace(resource, spec=typed, document=document))
+    resource = kind.on_read(replace(resource, spec=typed, source=document))
     problems += kind.rules(resource)
     problems += kind.write_rules(resource)
     problems += kind.change_rules(before, resource) if before else ()

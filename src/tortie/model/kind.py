@@ -68,7 +68,7 @@ NAME = column("NAME", lambda resource: resource.metadata.name)
 
 def with_status(resource: Resource[S]) -> Resource[S]:
     """The object with a `status`, if only an empty one: some of Calico's types always write it."""
-    return replace(resource, document={**resource.document, "status": resource.document.get("status") or {}})
+    return replace(resource, source={**resource.document, "status": resource.document.get("status") or {}})
 
 
 def _no_problems(*_: Resource[Any]) -> Iterable[Problem]:

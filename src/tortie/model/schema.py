@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from tortie.model.addresses import IPNetwork
+from tortie.model.check import without_unknown
 from tortie.model.codec import from_json
 from tortie.model.names import MAX_NAME_LENGTH, SUBDOMAIN, SUBDOMAIN_WORDS
 
@@ -66,11 +67,20 @@ def json_name(field: str) -> str:
     return first + "".join(_ABBREVIATIONS.get(word, word.capitalize()) for word in rest)
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename=json_name, gc=False):
+class Spec(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    omit_defaults=True,
+    rename=json_name,
+    forbid_unknown_fields=True,
+    gc=False,
+):
     """Base of every struct in a document.
 
     A frozen tree has no cycles, so the garbage collector need not walk it: with 100,000 endpoints that is most of its
-    work.
+    work. msgspec looks at nothing in a field that it skips, so it may skip none: what a value that it has read says
+    besides is then sound JSON too.
     """
 
 
@@ -129,5 +139,11 @@ Prefix = Annotated[
 
 
 def convert(document: Any, cls: type[Value]) -> Value:
-    """The typed value of a part of a document; raises msgspec.ValidationError at the first fault."""
-    return msgspec.convert(document, cls, dec_hook=from_json)
+    """The typed value of a part of a document, whatever unknown fields it holds.
+
+    Raises msgspec.ValidationError at the first fault.
+    """
+    try:
+        return msgspec.convert(document, cls, dec_hook=from_json)
+    except msgspec.ValidationError:
+        return msgspec.convert(without_unknown(document, cls), cls, dec_hook=from_json)

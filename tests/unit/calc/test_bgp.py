@@ -345,7 +345,7 @@ class TestBgpPeer:
     def test_a_field_of_a_newer_calico_costs_the_session(self) -> None:
         tor = bgp_peer("tor", peerIP=f"{LINK}.1", asNumber=64601)
         newer = {**tor.document, "spec": {**tor.document["spec"], "role": "provider"}}
-        tor = msgspec.structs.replace(tor, document=newer)
+        tor = msgspec.structs.replace(tor, source=newer)
         assert sessions("a", A, tor) == []
         assert problems("a", A, tor) == ["BGPPeer(tor): not configured: spec.role not supported yet"]
 

@@ -376,7 +376,7 @@ def test_a_policy_that_calicoctl_shows_by_a_name_that_it_does_not_find() -> None
         metadata = {"name": name, "annotations": {"projectcalico.org/metadata": annotation} if annotation else {}}
         key = ResourceKey("NetworkPolicy", "ns", name)
         document = {"metadata": metadata, "spec": {"tier": "default"}}
-        facts.resources[key] = Resource(key=key, metadata=Metadata(name=name), spec=None, document=document)
+        facts.resources[key] = Resource(key=key, metadata=Metadata(name=name), spec=None, source=document)
     found = [(finding.subject, finding.path, finding.reason) for finding in objects.check(facts)]
     sentence = "calicoctl shows it as {}, and does not find it by that name"
     assert found == [

@@ -47,6 +47,13 @@ class TestEveryKind:
         body = document(kind)
         assert msgspec.json.decode(to_store(read(body, key(kind)))) == body
 
+    def test_is_read_in_one_go(self, kind: str) -> None:
+        value = msgspec.json.encode(document(kind))
+        resource = from_store(key(kind), value)
+        assert isinstance(resource, Resource)
+        assert resource.source is value
+        assert resource.document == document(kind)
+
     def test_metadata_and_revision(self, kind: str) -> None:
         resource = read(document(kind), key(kind))
         assert resource.key == key(kind)
@@ -232,6 +239,39 @@ def test_what_is_wrong_is_quarantined_with_its_place(case: str) -> None:
     (problem,) = problems(data, key("IPPool"))
     assert problem.path == path
     assert reason in str(problem)
+
+
+@pytest.mark.parametrize("part", [b"1e999", b"1" * 5000, b'"\xff"', b'{"\xff":1}', b"[" * 500 + b"1e999" + b"]" * 500])
+@pytest.mark.parametrize("place", [b'"newPart":%s,', b'"metadata":{"newMeta":%s},', b'"spec":{"newField":%s},'])
+def test_what_is_kept_unread_is_json_too(place: bytes, part: bytes) -> None:
+    whole = msgspec.json.encode(document("IPPool"))
+    data = whole.replace(b"{", b"{" + place % part, 1)
+    (problem,) = problems(data, key("IPPool"))
+    assert "is not JSON" in str(problem)
+
+
+def test_what_is_nested_too_deeply_for_others_is_quarantined_at_once() -> None:
+    body = document("Node")
+    deep: Any = {}
+    for _ in range(400):
+        deep = [deep]
+    body["metadata"]["ownerReferences"] = deep
+    found = from_store(key("Node"), msgspec.json.encode(body))
+    assert isinstance(found, Quarantined) or isinstance(found.source, dict)
+
+
+@given(spoiled_documents())
+def test_both_ways_of_reading_say_the_same(spoiled: tuple[str, dict[str, Any]]) -> None:
+    kind, body = spoiled
+    found = from_store(key(kind), msgspec.json.encode(body))
+    other = from_store(key(kind), msgspec.json.encode(body | {"newPart": 1}))  # which is never read in one go
+    if isinstance(found, Quarantined):
+        assert isinstance(other, Quarantined)
+        assert found.problems == other.problems
+    else:
+        assert isinstance(other, Resource)
+        assert (found.key, found.metadata, found.spec) == (other.key, other.metadata, other.spec)
+        assert {**found.document, "newPart": 1} == other.document
 
 
 class TestWhatAQuarantinedObjectKeeps:

@@ -37,7 +37,7 @@ DEFAULT_ALLOW = Resource(
     key=ResourceKey("Profile", "", DEFAULT_ALLOW_NAME),
     metadata=Metadata(name=DEFAULT_ALLOW_NAME),
     spec=ProfileSpec(ingress=(Rule(action="Allow"),), egress=(Rule(action="Allow"),)),
-    document={
+    source={
         "kind": "Profile",
         "apiVersion": API_VERSION,
         "metadata": {"name": DEFAULT_ALLOW_NAME},

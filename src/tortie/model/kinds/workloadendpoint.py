@@ -198,8 +198,15 @@ class WorkloadEndpointSpec(Spec, frozen=True, kw_only=True):
 
 def identity(spec: WorkloadEndpointSpec) -> EndpointName:
     """The four parts of the endpoint's name; the third comes from the field that its orchestrator uses."""
-    by_orchestrator = {"k8s": spec.pod, "cni": spec.container_id, "libnetwork": "libnetwork"}
-    workload = by_orchestrator.get(spec.orchestrator, spec.workload)
+    match spec.orchestrator:
+        case "k8s":
+            workload = spec.pod
+        case "cni":
+            workload = spec.container_id
+        case "libnetwork":
+            workload = "libnetwork"
+        case _:
+            workload = spec.workload
     return EndpointName(spec.node, spec.orchestrator, workload, spec.endpoint)
 
 
@@ -219,7 +226,7 @@ def add_labels(endpoint: Resource[WorkloadEndpointSpec]) -> Resource[WorkloadEnd
 def rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
     spec = endpoint.spec
     name = identity(spec)
-    if name.fault:
+    if not name.workload:
         yield Problem("metadata.name", endpoint.key.name, f"cannot be computed from the spec: {name.fault}")
     elif endpoint.key.name != str(name):
         yield Problem("metadata.name", endpoint.key.name, f"must follow from the spec: expected name {name}")
