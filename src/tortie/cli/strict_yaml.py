@@ -107,7 +107,7 @@ class _Anchored(NamedTuple):
     size: int  # values in it, itself included
 
 
-@dataclass
+@dataclass(slots=True)
 class _Open:
     """A list or an object that is being read."""
 
@@ -136,7 +136,9 @@ class _Reader:
         try:
             # `yaml.parse` asks for each event twice, and a class pattern costs more than a comparison of types.
             while (event := parser.get_event()) is not None:
-                if isinstance(event, yaml.NodeEvent):
+                if type(event) is yaml.ScalarEvent:
+                    self._scalar(event)
+                elif isinstance(event, yaml.NodeEvent):
                     self._node(event)
                 elif isinstance(event, yaml.CollectionEndEvent):
                     self._close(event)
@@ -154,33 +156,42 @@ class _Reader:
         finally:
             parser.dispose()
 
+    def _scalar(self, event: yaml.ScalarEvent) -> None:
+        if self._open:
+            within = self._open[-1]
+            if within.name is None and type(within.value) is dict:
+                self._field_name(within, event)
+                return
+        else:
+            self._begin_root(event)
+        value = self._meaning(event)
+        if event.anchor:
+            self._anchors[event.anchor] = _Anchored(value, 1)
+        self._add(value, 1, event)
+
     def _node(self, event: yaml.NodeEvent) -> None:
-        within = self._open[-1] if self._open else None
-        if within is None:
-            mark: _Mark = event.start_mark  # type: ignore[assignment]  # a parser of text gives one to each event
-            self._line = mark.line + 1
-        if within is not None and within.name is None and isinstance(within.value, dict):
-            self._field_name(within, event)
-        elif isinstance(event, yaml.ScalarEvent):
-            value = self._scalar(event)
-            if event.anchor:
-                self._anchors[event.anchor] = _Anchored(value, 1)
-            self._add(value, 1, event)
-        elif isinstance(event, yaml.CollectionStartEvent):
+        if not self._open:
+            self._begin_root(event)
+        elif self._open[-1].name is None and isinstance(self._open[-1].value, dict):
+            raise self._malformed(event.start_mark, "the name of a field must be text")
+        if isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
         else:
             assert isinstance(event, yaml.AliasEvent)
             self._add(*self._anchored(event), event)
 
-    def _field_name(self, within: _Open, event: yaml.NodeEvent) -> None:
-        if not isinstance(event, yaml.ScalarEvent):
-            raise self._malformed(event.start_mark, "the name of a field must be text")
+    def _begin_root(self, event: yaml.NodeEvent) -> None:
+        mark: _Mark = event.start_mark  # type: ignore[assignment]  # a parser of text gives one to each event
+        self._line = mark.line + 1
+
+    def _field_name(self, within: _Open, event: yaml.ScalarEvent) -> None:
+        name = event.value
         if event.anchor:
-            self._anchors[event.anchor] = _Anchored(event.value, 1)
-        if event.value in within.value:
-            raise self._malformed(event.start_mark, f'field "{event.value}" stands twice in one object')
-        within.name = event.value
-        within.merging = event.value == "<<" and event.implicit[0]
+            self._anchors[event.anchor] = _Anchored(name, 1)
+        if name in within.value:
+            raise self._malformed(event.start_mark, f'field "{name}" stands twice in one object')
+        within.name = name
+        within.merging = name == "<<" and event.implicit[0]
 
     def _begin(self, event: yaml.CollectionStartEvent) -> None:
         if event.tag is not None:
@@ -229,7 +240,7 @@ class _Reader:
             raise self._malformed(event.start_mark, f"aliases repeat more than {MAX_REPEATED_VALUES} values")
         return found
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+    def _meaning(self, event: yaml.ScalarEvent) -> Any:
         if event.tag in _TEXT_TAGS:
             return event.value
         if event.tag is not None:

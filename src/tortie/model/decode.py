@@ -32,7 +32,7 @@ from tortie.model.names import suggestion
 from tortie.model.resource import API_VERSION, Metadata, Quarantined, Resource, ResourceKey
 from tortie.model.schema import Spec, convert
 from tortie.model.understood import field_name, understood
-from tortie.model.write import adopted, document_of
+from tortie.model.write import adopted, said_by
 
 DEFAULT_NAMESPACE = "default"
 
@@ -124,7 +124,7 @@ def from_user(
     base = _updated(kind, body, stored) if stored else body | {"metadata": {}}
     revision = int(found.resource_version) if _REVISION.fullmatch(found.resource_version) else 0
     resource = Resource(key=key, metadata=metadata, spec=sound, source=base, revision=revision)
-    resource = kind.on_read(replace(resource, source=document_of(resource)))
+    resource = kind.on_read(replace(resource, source=said_by(resource)))
     broken = [*kind.rules(resource), *kind.write_rules(resource)]
     broken += kind.change_rules(stored, resource) if stored else ()
     problems += _besides(spec_problems, broken, kind)

@@ -24,6 +24,7 @@ Time = Annotated[
 
 # As far as a float reaches; Python does not even write a number of 4300 digits as text.
 _MAX_BITS = 1024
+_PLAINLY_SMALL = 2**64
 
 
 class ObjectMeta(Spec, frozen=True, kw_only=True):
@@ -86,11 +87,29 @@ def without_nulls(value: Any) -> Any:
     return value
 
 
-def plain(value: object, path: str = "") -> Any:
-    """A copy of what a YAML or JSON reader made, of JSON values alone.
+def plain(value: object) -> Any:
+    """What a YAML or JSON reader made, of JSON values alone.
 
     Raises InvalidResource for what JSON cannot say, as YAML can: keys that are no text, infinity, binary data.
     """
+    return value if _is_plain(value) else _plain(value, "")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether there is plainly nothing to be said of a value, nor of any in it: what most documents are made of."""
+    if isinstance(value, str):
+        return value.isascii()
+    if type(value) is dict:
+        try:
+            return all(map(str.isascii, value)) and all(map(_is_plain, value.values()))
+        except TypeError:  # a key is no text
+            return False
+    if type(value) is list:
+        return all(map(_is_plain, value))
+    return value is None or (isinstance(value, int) and -_PLAINLY_SMALL < value < _PLAINLY_SMALL)
+
+
+def _plain(value: object, path: str) -> Any:
     match value:
         case str():
             if _has_surrogates(value):
@@ -107,9 +126,9 @@ def plain(value: object, path: str = "") -> Any:
                 raise _not_json(path, f"{value} is no number that JSON can hold")
             return value
         case list() | tuple():
-            return [plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
+            return [_plain(part, f"{path}[{index}]") for index, part in enumerate(value)]
         case dict() | Mapping():
-            return {_key(name, path): plain(part, join(path, str(name))) for name, part in value.items()}
+            return {_key(name, path): _plain(part, join(path, str(name))) for name, part in value.items()}
         case datetime():
             return value.isoformat().replace("+00:00", "Z")
         case date():

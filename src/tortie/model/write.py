@@ -29,12 +29,22 @@ _NOT_STORED = {"resourceVersion", "selfLink"}
 def document_of(resource: Resource[Any]) -> dict[str, Any]:
     """The document that says what the resource says, made from the one that it holds."""
     base = resource.document
+    return _whole(resource, base, rendered(resource.spec, base.get("spec")))
+
+
+def said_by(resource: Resource[Any]) -> dict[str, Any]:
+    """The same with the spec as it was written, by whoever says in it what the resource says."""
+    base = resource.document
+    return _whole(resource, base, base["spec"])
+
+
+def _whole(resource: Resource[Any], base: Mapping[str, Any], spec: Any) -> dict[str, Any]:
     return {
         "kind": resource.key.kind,
         "apiVersion": API_VERSION,
         **base,
         "metadata": _write_metadata(resource.metadata, base.get("metadata") or {}),
-        "spec": rendered(resource.spec, base.get("spec")),
+        "spec": spec,
     }
 
 
@@ -137,6 +147,8 @@ def _write_struct(value: msgspec.Struct, base: Mapping[str, Any]) -> dict[str, A
     for name, encode_name, write, default in _fields(type(value)):
         part = getattr(value, name)
         old = rest.pop(encode_name, None)
+        if part is default and not default:  # most fields of most objects; a struct is never false
+            continue
         is_left_out = type(part) is type(default) and part == default
         if is_left_out and not isinstance(part, msgspec.Struct):
             continue
