@@ -13,6 +13,7 @@ import builtins
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from itertools import islice
 from typing import Any
 
 from tortie.access import Credentials
@@ -186,8 +187,9 @@ def item(found: Any) -> Item:
 
 
 async def _take_in(kvs: Sequence[Any], found: list[Item]) -> None:
-    for start in range(0, len(kvs), AT_ONCE):
-        found += map(item, kvs[start : start + AT_ONCE])
+    rest = iter(kvs)  # each looked at and forgotten: a slice would be thousands of objects for the garbage collector
+    for _ in range(0, len(kvs), AT_ONCE):
+        found += map(item, islice(rest, AT_ONCE))
         await asyncio.sleep(0)
 
 
