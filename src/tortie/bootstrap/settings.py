@@ -141,7 +141,9 @@ def _from_toml(text: str, path: Path, warnings: list[str]) -> _Source:
 
 def _toml(text: str) -> dict[str, Any]:
     """Raises ValueError for what is no TOML."""
-    import tomllib  # most hosts have no such file, and each command would wait for it
+    if not text:  # most hosts have no such file, and each command would wait for what reads it
+        return {}
+    import tomllib
 
     return tomllib.loads(text)
 

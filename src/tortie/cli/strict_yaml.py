@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
+from tortie.cli.yaml_words import plain_meaning
 from tortie.errors import UsageError
 
 MAX_DEPTH = 100
@@ -27,17 +28,6 @@ MAX_REPEATED_VALUES = 100_000
 # A hundred thousand endpoints are 2.5 million lines, and more than this fills a host's memory with small values.
 MAX_LINES_AND_ITEMS = 5_000_000
 
-_WORDS: dict[str, bool | None] = {
-    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
-    **dict.fromkeys(("true", "True", "TRUE"), True),
-    **dict.fromkeys(("false", "False", "FALSE"), False),
-}
-# Of at most 20 digits, as 2**64 has; without a leading zero, which is octal in YAML 1.1 and decimal in YAML 1.2.
-_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9]{0,19})")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,16}")
-# With a dot, and a sign in the exponent: YAML 1.1 takes 1e5 for text.
-_FLOAT = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+][0-9]+)?")
-_NUMERIC = set("0123456789+-.")  # what a number begins with
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _TEXT_TAGS = ("tag:yaml.org,2002:str", "!")
@@ -68,21 +58,6 @@ def read(text: str) -> list[Document]:
         line, column = text.count("\n", 0, control.start()) + 1, control.start() - text.rfind("\n", 0, control.start())
         raise Malformed(f"line {line}, column {column}: control character {ord(control[0]):#04x}: this is no text")
     return list(_Reader(text).documents())
-
-
-def plain_meaning(word: str) -> Any:
-    """What a word without quotes means: None, a boolean, a number, or the word itself."""
-    if word in _WORDS:
-        return _WORDS[word]
-    if word[0] not in _NUMERIC:
-        return word
-    if _DECIMAL.fullmatch(word):
-        return int(word)
-    if _HEXADECIMAL.fullmatch(word):
-        return int(word, 16)
-    if _FLOAT.fullmatch(word):
-        return float(word)
-    return word
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

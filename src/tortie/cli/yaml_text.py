@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
-import yaml
-
-from tortie.cli.strict_yaml import plain_meaning
+from tortie.cli.yaml_words import plain_meaning
 
 _TEXT_TAG = "tag:yaml.org,2002:str"
-# Long enough to be no word of YAML: y, no, off, null, true.
-_HARMLESS = re.compile(r"[A-Za-z][A-Za-z0-9./-]{5,}")
+# What documents are full of, and a command need not load PyYAML for: names, addresses, UUIDs; then numbers as text and
+# moments. The words are all that PyYAML, or Go's reader, takes for something else.
+_HARMLESS = re.compile(
+    r"[A-Za-z][A-Za-z0-9./-]*|(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?:/[0-9]{1,2})?|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+_WORDS = {"y", "n", "yes", "no", "on", "off", "null", "true", "false"}
+_MISTAKABLE = re.compile(r"[1-9][0-9]{0,17}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 
 
 def render(value: Any) -> str:
@@ -70,23 +73,31 @@ def _scalar(value: Any) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _text(text: str) -> str:
-    return text if _HARMLESS.fullmatch(text) else _dumped(text)
+    if _HARMLESS.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return f'"{text}"' if _MISTAKABLE.fullmatch(text) else _dumped(text)
 
 
 def _dumped(value: Any) -> str:
-    text: str = yaml.dump(value, Dumper=_Dumper, allow_unicode=True, width=1 << 30)
+    import yaml
+
+    text: str = yaml.dump(value, Dumper=_dumper(), allow_unicode=True, width=1 << 30)
     return text.removesuffix("\n...\n").removesuffix("\n")
 
 
-class _Dumper(yaml.CSafeDumper):
-    """Quotes every text that some reader would take for something else, as calicoctl's printer does."""
+@cache
+def _dumper() -> type[Any]:
+    """PyYAML's, which quotes every text that some reader would take for something else, as calicoctl's printer does."""
+    import yaml
 
+    class Dumper(yaml.CSafeDumper):
+        pass
 
-def _represent(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML knows the words of YAML 1.1 but for y and n, which Go's reader takes for booleans.
-    plain = plain_meaning(text) == text and text not in ("y", "Y", "n", "N") and text.isprintable()
-    plain = plain and dumper.resolve(yaml.ScalarNode, text, (True, False)) == _TEXT_TAG  # type: ignore[no-untyped-call]  # not in the stubs
-    return dumper.represent_scalar(_TEXT_TAG, text, style=None if plain else '"')
+    def represent(dumper: Dumper, text: str) -> yaml.ScalarNode:
+        # PyYAML knows the words of YAML 1.1 but for y and n, which Go's reader takes for booleans.
+        plain = plain_meaning(text) == text and text not in ("y", "Y", "n", "N") and text.isprintable()
+        plain = plain and dumper.resolve(yaml.ScalarNode, text, (True, False)) == _TEXT_TAG  # type: ignore[no-untyped-call]  # not in the stubs
+        return dumper.represent_scalar(_TEXT_TAG, text, style=None if plain else '"')
 
-
-_Dumper.add_representer(str, _represent)
+    Dumper.add_representer(str, represent)
+    return Dumper

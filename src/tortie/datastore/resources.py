@@ -12,7 +12,7 @@ Errors are worded as calicoctl words them.
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -197,7 +197,7 @@ class Resources:
             return with_spec(information, completed(information.spec))
 
         await format.read(self._datastore)
-        guid = secrets.token_hex(16)
+        guid = os.urandom(16).hex()
         beside: tuple[Compare, ...] = ()
         if cluster:
             item = await self._datastore.get(CLUSTER_PATH)
