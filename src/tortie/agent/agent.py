@@ -6,7 +6,8 @@ the difference; there is no other start, restart or repair. Stopping writes noth
 Invariants:
 * Nothing is written before the whole state is known (`Cluster.known`) and was taken once: while the cluster is
   locked, an agent that starts has no wishes, which is not the wish for nothing.
-* One order of apply: l3, then BGP, then what is reported; within a sink withdrawals go first.
+* One order of apply: policy, l3, BGP, then what is reported; within a sink withdrawals go first. An endpoint is routed
+  when its policy is in force, and at a start no route is touched before policy is.
 * No step holds the loop long: a sink writes a bounded number of rows per pass.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -25,10 +27,12 @@ from tortie.agent.admission import Admission
 from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
 from tortie.agent.cluster import Cluster
+from tortie.agent.enforcement import Enforcement
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.reporter import Reporter
 from tortie.agent.routing_daemon import RoutingDaemon
+from tortie.agent.servers import servers_of
 from tortie.agent.snapshot import SnapshotFile
 from tortie.attach import AttachService
 from tortie.bootstrap import Bootstrap
@@ -38,6 +42,7 @@ from tortie.datastore import open_datastore
 from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import KernelError, Problem
+from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.report import EndpointReport, EndpointState, Noted
 from tortie.intent.settings import Settings
 from tortie.kernel.netlink.monitor import Monitor, Overflow
@@ -67,19 +72,22 @@ class Agent:
         self._settings = Settings()
         self._quarantined: Mapping[ResourceKey, tuple[Problem, ...]] = {}
         self._wake = asyncio.Event()
-        self._graph = Graph(settings.node)
         state_dir = Path(settings.state_dir)
         snapshot = SnapshotFile(state_dir / "snapshot.json")
         cluster, access = snapshot.cluster(), settings.access
         # A host that belongs to a cluster needs the store that holds it, and no new one.
         self._datastore = open_datastore(access.url, create=not cluster, credentials=access.credentials)
+        self._graph = Graph(settings.node, servers_of(access.url))
         admission = Admission(cluster, settings.accepted_cluster, self._datastore.url)
         self._cluster = Cluster(self._datastore, self._graph, snapshot, admission, self._wake.set)
         self._netlink = NetlinkSocket()
         # Before the first read-back, so that no change falls between the two.
         self._monitor = Monitor()
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake.set)
+        self._policy = Enforcement(self._netlink, wake, settings.xtables_lock)
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink
+        self._waiting: dict[ResourceKey, LocalEndpoint] = {}  # to be routed when their policy is in force
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config)
@@ -93,6 +101,7 @@ class Agent:
         self._taken = False  # the cluster's state was taken once
         self._passed = False  # a whole pass is done: the board tells of everything
         self._revision = 0  # whose changes the last pass took
+        self._enforced_revision = 0
         self._lag_ms = 0.0
 
     async def run(self) -> None:
@@ -108,12 +117,20 @@ class Agent:
             await api.start(self._bootstrap.api_socket)
             loop.add_reader(self._monitor.fileno(), self._read_events)
             async with asyncio.TaskGroup() as tasks:
-                for stage in (self._cluster.run, self._apply, self._bird.run, reporter.run, self._measure_lag):
+                for stage in (
+                    self._cluster.run,
+                    self._apply,
+                    self._policy.run,
+                    self._bird.run,
+                    reporter.run,
+                    self._measure_lag,
+                ):
                     tasks.create_task(stage(), name=stage.__qualname__)
         finally:
             loop.remove_reader(self._monitor.fileno())
             await api.stop()
             self._monitor.close()
+            self._policy.close()
             self._netlink.close()
             await self._datastore.close()
 
@@ -158,9 +175,19 @@ class Agent:
             if not self._graph.pending:
                 break
             await asyncio.sleep(0)
+        if not (self._l3.facts.known or await self._look(now)):
+            return False
+        self._policy.see(self._l3.facts)
+        if self._policy.apply(now):
+            return True
+        if not (self._passed or self._policy.settled):
+            return False
+        self._route_what_is_enforced()
         if now >= self._resync_at:
             # Set first: an overflow between the steps asks for another read-back, and must not be forgotten.
             self._resync_at = now + self._settings.audit_interval_s
+            if self._passed:
+                self._policy.resync()
             try:
                 # What is queued is older than the read-back, and would be taken for news after it.
                 while self._monitor.read(EVENTS_PER_WAKE_UP):
@@ -171,16 +198,48 @@ class Agent:
                 LOG.warning("the kernel cannot be read back: trying again", reason=str(error))
                 self._resync_at = now + RETRY_RESYNC_S
                 return False
-        return self._l3.apply(now)
+        if self._l3.apply(now) or self._policy.cut(now):
+            return True
+        if self._policy.enforced and not self._cluster.locked:
+            self._enforced_revision = self._revision
+        return False
+
+    async def _look(self, now: float) -> bool:
+        """Learns which interfaces there are, before any is closed: some are the host's own."""
+        try:
+            for _ in self._l3.facts.resync():
+                await asyncio.sleep(0)
+        except KernelError as error:
+            LOG.warning("the kernel cannot be read: trying again", reason=str(error))
+            self._resync_at = now + RETRY_RESYNC_S
+            return False
+        return True
+
+    def _route_what_is_enforced(self) -> None:
+        """Hands the endpoints to l3 whose policy is in force; at the start all.
+
+        What is not wanted then would be removed, and a route to a closed interface harms nobody.
+        """
+        for key, endpoint in list(self._waiting.items()):
+            if endpoint.refused or not self._passed or not self._policy.missing(key):
+                self._l3.desire(key, endpoint)
+                del self._waiting[key]
 
     def _take_changes(self) -> None:
         changes = self._graph.flush(ENDPOINTS_PER_STEP)
         for key, endpoint in changes.endpoints.items():
-            self._l3.desire(key, endpoint)
+            if endpoint is None:
+                self._waiting.pop(key, None)
+                self._l3.desire(key, None)
+            else:
+                self._waiting[key] = endpoint
+        if changes.policy is not None:
+            self._policy.take(changes.policy)
         if changes.bgp is not None:
             self._bird.desire(changes.bgp)
         if changes.settings is not None:
             self._settings = changes.settings
+            self._policy.configure(changes.settings)
             # A shorter interval counts from now on, not from the next audit on.
             soonest = asyncio.get_running_loop().time() + changes.settings.audit_interval_s
             self._resync_at = min(self._resync_at, soonest)
@@ -190,12 +249,12 @@ class Agent:
     def _next_pass_at(self) -> float | None:
         if not self._taken:
             return None
-        due = self._l3.next_due()
-        return min(self._resync_at, due) if due is not None else self._resync_at
+        due = (self._resync_at, self._l3.next_due(), self._policy.next_due())
+        return min(each for each in due if each is not None)
 
     def _post(self) -> None:
         cluster = self._cluster
-        reports = self._l3.reports
+        reports = self._reports()
         self._log_errors(reports)
         self._noticeboard.post(
             msgspec.structs.replace(
@@ -205,15 +264,37 @@ class Agent:
                 from_snapshot=cluster.from_snapshot,
                 datastore_problem=cluster.problem,
                 revision=self._revision,
+                policy_backend=self._policy.name,
+                enforced_revision=self._enforced_revision,
                 endpoints=reports,
-                pending=tuple(self._l3.pending),
+                pending=(*self._policy.pending, *self._l3.pending),
                 problems=self._problems(),
                 bird=self._bird.report,
                 errors=self._journal.entries,
                 writes=self._l3.writes,
+                policy_writes=self._policy.writes,
                 loop_lag_ms=self._lag_ms,
             )
         )
+
+    def _reports(self) -> Mapping[str, EndpointReport]:
+        """What l3 says of each endpoint, but of those whose policy is not in force that."""
+        reports = dict(self._l3.reports)
+        if not self._policy.settled:
+            return reports
+        for key, reason in self._policy.lacking:
+            if (before := reports.get(key.full_name)) is not None:
+                reports[key.full_name] = msgspec.structs.replace(
+                    before, state=EndpointState.ERROR, reason=f"its policy is not in force: {reason}"
+                )
+        for key, endpoint in self._waiting.items():
+            reports[key.full_name] = EndpointReport(
+                state=EndpointState.ERROR,
+                reason=f"its policy is not in force: {self._policy.missing(key)}",
+                interface=endpoint.interface,
+                addresses=tuple(map(str, endpoint.addresses)),
+            )
+        return reports
 
     def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
         before = self._noticeboard.board.endpoints
@@ -228,7 +309,14 @@ class Agent:
             for key, problems in self._quarantined.items()
         )
         locked = (LOCKED,) if self._cluster.locked else ()
-        return (*self._warnings, *locked, *quarantined, *self._l3.problems, *self._bird.problems)
+        return (
+            *self._warnings,
+            *locked,
+            *quarantined,
+            *self._policy.problems,
+            *self._l3.problems,
+            *self._bird.problems,
+        )
 
     async def _measure_lag(self) -> None:
         loop = asyncio.get_running_loop()

@@ -34,9 +34,17 @@ class _BoardCollector:
         yield GaugeMetricFamily(
             "tortie_problems", "Objects left out and settings that hurt.", value=len(board.problems)
         )
-        yield CounterMetricFamily("tortie_rows_written", "Kernel rows written or deleted.", value=board.writes)
+        yield CounterMetricFamily(
+            "tortie_rows_written", "Kernel rows of routing written or deleted.", value=board.writes
+        )
+        yield CounterMetricFamily(
+            "tortie_policy_rows_written", "Kernel rows of policy written or deleted.", value=board.policy_writes
+        )
         yield GaugeMetricFamily("tortie_datastore_connected", "1 while the datastore answers.", value=board.connected)
         yield GaugeMetricFamily("tortie_datastore_revision", "Revision in force.", value=board.revision)
+        yield GaugeMetricFamily(
+            "tortie_policy_revision", "Revision whose policy holds for every packet.", value=board.enforced_revision
+        )
         yield GaugeMetricFamily("tortie_loop_lag_seconds", "Event loop delay.", value=board.loop_lag_ms / 1000)
         sessions = GaugeMetricFamily(
             "tortie_bgp_session_established", "1 while the session is up.", labels=["session", "peer"]

@@ -37,7 +37,6 @@ from tortie.model.addresses import Mac
 from tortie.model.encode import new
 from tortie.model.kinds.ippool import IPPoolSpec
 from tortie.model.kinds.node import NodeSpec
-from tortie.model.kinds.profile import DEFAULT_ALLOW_NAME
 from tortie.model.kinds.workloadendpoint import WorkloadEndpointSpec
 from tortie.model.names import EndpointName, host_interface_name
 from tortie.model.resource import Resource, ResourceKey
@@ -91,10 +90,6 @@ class AttachService:
             wanted = self._endpoint(request, addresses, request.guest_mac)
             self._check_free(wanted.key, addresses)
             warnings = await self._pool_warnings(addresses)
-            if request.profiles != (DEFAULT_ALLOW_NAME,):
-                named = ", ".join(request.profiles) or "none"
-                reason = f"profiles {named} need policy, which no backend enforces yet"
-                raise AttachError(f"{reason}: only {DEFAULT_ALLOW_NAME} may be used")
             plugged = await self._plug(request, addresses)
             try:
                 return await self._join(request, addresses, plugged, warnings)

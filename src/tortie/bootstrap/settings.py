@@ -38,6 +38,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str = "/run/tortie"  # agent.sock; gone with a reboot
     state_dir: str = "/var/lib/tortie"  # the local snapshot, original sysctls; survives a reboot
     bpffs: str = "/sys/fs/bpf/tortie"  # pins of the ARP/NDP responder
+    xtables_lock: str = "/run/xtables.lock"  # of the iptables backend; every iptables program of the host uses it
     bird_socket: str = "/run/tortie/bird.ctl"
     bird_config: str = "/var/lib/tortie/bird.conf"
     bird_kernel_metric: int = 32  # metric of the routes that BIRD installs, both families

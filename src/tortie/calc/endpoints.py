@@ -17,7 +17,6 @@ from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
 from tortie.intent.l3 import LocalEndpoint
-from tortie.model.kinds.profile import DEFAULT_ALLOW_NAME
 from tortie.model.kinds.workloadendpoint import WorkloadEndpointSpec
 from tortie.model.resource import Resource, ResourceKey
 
@@ -49,10 +48,8 @@ class Claims:
 class EndpointCalculator:
     """Keeps the claims of all endpoints and answers what changed for this node."""
 
-    def __init__(self, node: str, *, enforces_policy: bool = False) -> None:
-        """Where no policy is enforced, an endpoint that asks for any is refused rather than left open."""
+    def __init__(self, node: str) -> None:
         self._node = node
-        self._enforces_policy = enforces_policy
         self._endpoints: dict[ResourceKey, Resource[WorkloadEndpointSpec]] = {}
         self._addresses = Claims()
         self._interfaces = Claims()  # of this node only: interface names repeat between nodes
@@ -129,7 +126,4 @@ class EndpointCalculator:
                 return f"address {address} belongs to {holder}: give one of the two another address"
         if not spec.ip_networks:
             return "the endpoint has no address (spec.ipNetworks)"
-        if not self._enforces_policy and spec.profiles != (DEFAULT_ALLOW_NAME,):
-            named = ", ".join(spec.profiles) or "none"
-            return f"profiles {named} need policy, which no backend enforces yet: only {DEFAULT_ALLOW_NAME} may be used"
         return ""

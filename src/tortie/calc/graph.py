@@ -12,9 +12,13 @@ from typing import Any
 
 from tortie.calc.bgp import compute_bgp
 from tortie.calc.endpoints import Address, EndpointCalculator
-from tortie.calc.settings import compute_settings
+from tortie.calc.firewall import KINDS as POLICY_KINDS
+from tortie.calc.firewall import Firewall
+from tortie.calc.needed import needed_ports
+from tortie.calc.settings import compute_settings, in_force
 from tortie.errors import Problem
 from tortie.intent.bgp import BgpIntent
+from tortie.intent.policy import FailsafePort
 from tortie.intent.settings import Settings
 from tortie.intent.state import Changes
 from tortie.model.resource import Quarantined, Resource, ResourceKey
@@ -27,12 +31,16 @@ _SETTINGS_KINDS = frozenset({"FelixConfiguration"})
 class Graph:
     """The calculation of one node."""
 
-    def __init__(self, node: str) -> None:
+    def __init__(self, node: str, servers: frozenset[FailsafePort] = frozenset()) -> None:
+        """`servers` are the datastore's: a host that does not reach them falls out of its cluster."""
         self._node = node
+        self._servers = servers
+        self._firewall = Firewall(node)
         self._endpoints = EndpointCalculator(node)
         self._objects: dict[str, dict[ResourceKey, Resource[Any]]] = {kind: {} for kind in _BGP_KINDS | _SETTINGS_KINDS}
         self._quarantined: dict[ResourceKey, tuple[Problem, ...]] = {}
-        self._dirty = set(_BGP_KINDS)
+        self._dirty = set(_BGP_KINDS | _SETTINGS_KINDS)
+        self._dirty_policy = True
         self._dirty_quarantine = False
         self._bgp: BgpIntent | None = None
         self._settings = Settings()
@@ -40,6 +48,9 @@ class Graph:
     def update(self, key: ResourceKey, value: Resource[Any] | Quarantined | None) -> None:
         """Takes one object as it is now; None: it is deleted."""
         self._dirty_quarantine |= self._quarantined.pop(key, None) is not None
+        if key.kind in POLICY_KINDS:
+            self._firewall.update(key, value)
+            self._dirty_policy = True
         if isinstance(value, Quarantined):
             self._quarantined[key] = value.problems
             self._dirty_quarantine = True
@@ -61,19 +72,29 @@ class Graph:
     @property
     def pending(self) -> bool:
         """A flush is due."""
-        return bool(self._endpoints.pending or self._dirty or self._dirty_quarantine)
+        return bool(self._endpoints.pending or self._dirty or self._dirty_policy or self._dirty_quarantine)
 
     def flush(self, limit: int | None = None) -> Changes:
-        """What the updates since the last flush change for this node; `limit` endpoints are looked at."""
+        """What the updates since the last flush change for this node; `limit` endpoints are looked at.
+
+        Policy comes with the last of them: so it is computed once, however many there are.
+        """
         settings = self._flush_settings()
+        bgp = self._flush_bgp(prefixes_changed=settings is not None)
+        if bgp is not None:
+            self._firewall.need(needed_ports(self._servers, bgp))
+        endpoints = self._endpoints.flush(limit)
+        for key, local in endpoints.items():
+            self._firewall.update_local(key, local)
         changes = Changes(
-            endpoints=self._endpoints.flush(limit),
-            bgp=self._flush_bgp(prefixes_changed=settings is not None),
+            endpoints=endpoints,
+            policy=None if self._endpoints.pending else self._firewall.flush() or None,
+            bgp=bgp,
             settings=settings,
             quarantined=dict(self._quarantined) if self._dirty_quarantine else None,
         )
         self._dirty.clear()
-        self._dirty_quarantine = False
+        self._dirty_policy = self._dirty_quarantine = False
         return changes
 
     def _flush_bgp(self, prefixes_changed: bool) -> BgpIntent | None:
@@ -96,6 +117,7 @@ class Graph:
         if not self._dirty & _SETTINGS_KINDS:
             return None
         configurations = {key.name: value for key, value in self._objects["FelixConfiguration"].items()}
+        self._firewall.configure(in_force(self._node, configurations))
         settings = compute_settings(self._node, configurations)
         if settings == self._settings:
             return None

@@ -33,8 +33,20 @@ def compute_settings(node: str, configurations: Configurations) -> Settings:
             if merged.route_refresh_interval
             else DEFAULTS.audit_interval_s
         ),
+        policy_backend=_policy_backend(merged),
+        mark_mask=merged.iptables_mark_mask or DEFAULTS.mark_mask,
         region=merged.openstack_region,
     )
+
+
+def _policy_backend(merged: FelixConfigurationSpec) -> str:
+    """nftables, unless somebody asks for iptables: by its variant, or by switching nftables off."""
+    mode, variant = merged.nftables_mode.lower(), merged.iptables_backend.lower()
+    if mode == "enabled":
+        return "nftables"
+    if variant in ("legacy", "nft"):
+        return f"iptables-{variant}"
+    return "iptables-nft" if mode == "disabled" else "nftables"
 
 
 def _layers(node: str, configurations: Configurations) -> list[FelixConfigurationSpec]:

@@ -26,7 +26,7 @@ from tortie.intent.state import PolicyChanges
 class Options(NamedTuple):
     """What a backend must know before it takes intent."""
 
-    wake: Callable[[], None]  # called, from any thread, when `apply` has results to take in
+    wake: Callable[[], object]  # called, from any thread, when `apply` has results to take in
     prefixes: tuple[str, ...] = ("cali", "tap")  # interfaces that begin so are closed until an endpoint opens them
     mark_mask: int = 0xFFFF0000  # the bits of a packet's mark that are ours; needed by iptables alone
     xtables_lock: str = "/run/xtables.lock"

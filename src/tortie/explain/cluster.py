@@ -76,7 +76,7 @@ class Cluster:
         return state
 
     def _compute(self, node: str) -> PolicyState:
-        firewall, endpoints = Firewall(node), EndpointCalculator(node, enforces_policy=True)
+        firewall, endpoints = Firewall(node), EndpointCalculator(node)
         firewall.configure(in_force(node, {key.name: each for key, each in self.of_kind("FelixConfiguration").items()}))
         for key, value in self._objects.items():
             firewall.update(key, value)

@@ -18,9 +18,9 @@ EndpointKey = ResourceKey
 class LocalEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     """A workload endpoint of this node.
 
-    `refused` says why the endpoint must not be routed at all (its address belongs to another endpoint, its
-    profiles need policy that no backend enforces); it is empty for an endpoint in order. A refused endpoint is
-    still listed, since its interface is governed and its status reported.
+    `refused` says why the endpoint must not be routed at all (its address belongs to another endpoint); it is empty
+    for an endpoint in order. A refused endpoint is still listed, since its interface is governed and its status
+    reported.
     """
 
     key: EndpointKey

@@ -13,4 +13,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     reporting_interval_s: float = 30.0  # 0: no node status in the datastore
     reporting_ttl_s: float = 90.0
     audit_interval_s: float = 90.0
+    policy_backend: str = "nftables"  # as `dataplane.contract.load` knows it
+    mark_mask: int = 0xFFFF0000  # the bits of packets' marks that are ours
     region: str = ""  # of OpenStack: part of the keys of statuses

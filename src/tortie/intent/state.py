@@ -37,6 +37,7 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True):
     """What changed since the last flush; at most one entry per key, None where nothing changed or all is gone."""
 
     endpoints: Mapping[ResourceKey, LocalEndpoint | None] = {}
+    policy: PolicyChanges | None = None
     bgp: BgpIntent | None = None
     settings: Settings | None = None
     quarantined: Mapping[ResourceKey, tuple[Problem, ...]] | None = None
@@ -70,6 +71,19 @@ class PolicyChanges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _NO_CHANGES = PolicyChanges()
+
+
+def everything(state: PolicyState) -> PolicyChanges:
+    """The changes that make an empty state equal to this one."""
+    return PolicyChanges(
+        new_sets=(*state.sets.values(), *state.port_sets.values()),
+        policies=dict(state.policies),
+        workloads=dict(state.workloads),
+        host_endpoints=dict(state.host_endpoints),
+        pools=state.pools,
+        hosts=state.hosts,
+        settings=state.settings,
+    )
 
 
 class PolicyState(msgspec.Struct, kw_only=True):

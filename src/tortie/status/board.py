@@ -50,11 +50,15 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     from_snapshot: bool = False  # the state in force comes from the local snapshot
     datastore_problem: str = ""
     revision: int = 0
+    policy_backend: str = ""  # who enforces policy
+    # Of this revision and all before it nothing that they deny passes, not even on a connection that began before.
+    enforced_revision: int = 0
     endpoints: Mapping[str, EndpointReport] = {}  # by namespace/name
     pending: tuple[Noted, ...] = ()  # rows of the kernel that are not yet as they should be
     problems: tuple[Noted, ...] = ()  # objects left out, settings of the host that hurt
     responder: str = ""  # "ebpf", or why not
     bird: Bird = Bird(running=False)
     errors: tuple[Logged, ...] = ()  # the last ones, oldest first
-    writes: int = 0  # kernel rows written since the agent started
+    writes: int = 0  # kernel rows of routing written since the agent started
+    policy_writes: int = 0  # and those of policy
     loop_lag_ms: float = 0.0

@@ -20,21 +20,21 @@ PREFIX = "/calico/resources/v3/projectcalico.org"
 STATUS = "/calico/felix/v2/no-region/host/host-a"
 
 
-def put(store: Path, key: str, value: bytes) -> None:
-    """Writes past every check, as another program might: a row, the log's line, and the bell."""
+def put(store: Path, key: str, value: bytes) -> int:
+    """Writes past every check, as another program might: a row, the log's line, and the bell. The revision."""
     import asyncio
 
     from tortie.datastore import open_datastore
     from tortie.datastore.api import Put
 
-    async def write() -> None:
+    async def write() -> int:
         datastore = open_datastore(f"sqlite://{store}")
         try:
-            await datastore.txn([], [Put(key, value)])
+            return (await datastore.txn([], [Put(key, value)])).revision
         finally:
             await datastore.close()
 
-    asyncio.run(write())
+    return asyncio.run(write())
 
 
 def get(store: Path, prefix: str) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_restarts_lose_no_packet_and_write_nothing(pair: tuple[RunningAgent, Nam
         agent.start()
         board = agent.wait(lambda board: board["in_sync"] and len(board["endpoints"]) == 2)
         assert {report["state"] for report in board["endpoints"].values()} == {"up"}
-        assert board["writes"] == 0
+        assert (board["writes"], board["policy_writes"]) == (0, 0)
     assert ping.lost() == 0
     assert events.stop() == ""
 
@@ -182,7 +182,7 @@ def test_a_restart_without_the_datastore_keeps_everything(pair: tuple[RunningAge
     agent.start()
     board = agent.wait(lambda board: board["from_snapshot"] and len(board["endpoints"]) == 2)
     assert {report["state"] for report in board["endpoints"].values()} == {"up"}
-    assert (board["writes"], board["connected"]) == (0, False)
+    assert (board["writes"], board["policy_writes"], board["connected"]) == (0, 0, False)
     assert str(agent.store) in board["datastore_problem"]
     agent.namespace.run("ip route flush proto 116")
     agent.wait(lambda _: agent.routes() == ["10.65.0.1", "10.65.0.2"])
@@ -262,17 +262,6 @@ def test_a_broken_object_is_named_and_the_others_carry_on(
     assert {report["state"] for report in board["endpoints"].values()} == {"up"}
     agent.attach("w3", netns=netns("w3").path, addresses=["10.65.0.3"])
     assert len(agent.routes()) == 3
-
-
-def test_an_endpoint_that_needs_policy_is_an_error_and_not_routed(agent: RunningAgent) -> None:
-    agent.namespace.run("ip link add cali9 type veth peer name p9 && ip link set p9 up && ip link set cali9 up")
-    put(agent.store, endpoint_key("w"), endpoint("w", "cali9", "10.65.0.9", profiles=["web"]))
-    board = agent.wait(lambda board: bool(board["endpoints"]))
-    report = board["endpoints"]["default/host--a-tortie-w-eth0"]
-    assert (report["state"], agent.routes()) == ("error", [])
-    assert "policy" in report["reason"]
-    put(agent.store, endpoint_key("w"), endpoint("w", "cali9", "10.65.0.9"))
-    agent.wait(lambda board: board["endpoints"]["default/host--a-tortie-w-eth0"]["state"] == "up")
 
 
 def test_one_address_on_two_interfaces_has_one_winner_and_the_conflict_is_reported(agent: RunningAgent) -> None:

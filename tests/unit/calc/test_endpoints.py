@@ -94,14 +94,6 @@ def test_two_on_one_interface() -> None:
     assert all(value is not None and not value.refused for value in local(first, elsewhere).values())
 
 
-def test_what_needs_policy_is_refused() -> None:
-    for profiles in ((), ("other",), (ALLOW, "other")):
-        wanted = endpoint("a", "10.65.0.1", "cali1", profiles=profiles)
-        found = local(wanted)[wanted.key]
-        assert found is not None
-        assert "policy" in found.refused
-
-
 def test_an_endpoint_without_address_is_refused() -> None:
     wanted = endpoint("a", "", "cali1")
     found = local(wanted)[wanted.key]

@@ -89,7 +89,7 @@ class Host:
     def __init__(self) -> None:
         self.firewall = Firewall("a")
         self.firewall.configure(effective())
-        self.endpoints = EndpointCalculator("a", enforces_policy=True)
+        self.endpoints = EndpointCalculator("a")
         self.state = PolicyState()
 
     def put(self, key: ResourceKey, value: Stored | None) -> None:

@@ -22,7 +22,7 @@ class IptablesBackend:
     """The policy backend."""
 
     def __init__(
-        self, open_sink: Callable[[], IptablesSink], close_sink: Callable[[], None], wake: Callable[[], None]
+        self, open_sink: Callable[[], IptablesSink], close_sink: Callable[[], None], wake: Callable[[], object]
     ) -> None:
         # Made at once, since a thread is born into the namespaces of the thread that starts it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="iptables")

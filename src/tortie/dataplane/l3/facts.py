@@ -6,8 +6,8 @@ Fed by a full read (`resync`) and then by events; an event's meaning for the row
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable, Iterator
-from ipaddress import ip_address
+from collections.abc import Callable, Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
@@ -65,6 +65,7 @@ class Facts:
         self._index_of: dict[str, int] = {}
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
         self._read = False
+        self.changes = 0  # so many times something became of a link or an address
         self._fit: set[int] = set()  # interfaces found fit, for as long as they live
 
     def link(self, name: str) -> Link | None:
@@ -73,12 +74,31 @@ class Facts:
             return None
         return self._links.get(self._index_of.get(name, 0))
 
+    @property
+    def known(self) -> bool:
+        """A whole read is done."""
+        return self._read
+
     def name(self, ifindex: int) -> str:
         known = self._links.get(ifindex)
         return known.name if known is not None else f"interface {ifindex}"
 
     def names(self) -> Iterable[str]:
         return self._index_of.keys()
+
+    def hosts_own(self, is_meant: Callable[[str], bool]) -> frozenset[str]:
+        """Of the interfaces that are meant for workloads, by their names, those that are none.
+
+        One that cannot be judged is not among them: it stays closed.
+        """
+        return frozenset(known.name for known in self._links.values() if is_meant(known.name) and self._is_own(known))
+
+    def interfaces(self) -> dict[str, frozenset[IPv4Address | IPv6Address]]:
+        """The addresses of each interface."""
+        return {
+            known.name: frozenset(ip_address(packed) for packed, _ in self._addresses.get(ifindex, ()))
+            for ifindex, known in self._links.items()
+        }
 
     def carriers(self) -> Iterable[int]:
         """Interfaces of the kinds that carry workloads."""
@@ -90,12 +110,15 @@ class Facts:
         A fit interface is not judged again: a foreign address or master that comes later is the operator's doing,
         and must not cut off a workload. An unfit one is judged at every question.
         """
-        if candidate.ifindex in self._fit:
-            return ""
         try:
-            reason = "" if self._governed(candidate) else self._judge(candidate)
+            return self._unfit(candidate)
         except KernelError as error:
             return f"interface {candidate.name} could not be judged: {error}"
+
+    def _unfit(self, candidate: Link) -> str:
+        if candidate.ifindex in self._fit:
+            return ""
+        reason = "" if self._governed(candidate) else self._judge(candidate)
         if not reason:
             self._fit.add(candidate.ifindex)
         return reason
@@ -122,8 +145,10 @@ class Facts:
         self._index_of = {known.name: known.ifindex for known in links}
         self._fit &= self._links.keys()
         self._read = True
+        self.changes += 1
 
     def observe(self, event: Event) -> Change:
+        self.changes += isinstance(event, LinkChanged | LinkGone | AddressAdded | AddressDeleted)
         match event:
             case LinkChanged(changed):
                 return self._link_changed(changed)
@@ -211,6 +236,12 @@ class Facts:
 
     def _has_v4(self, ifindex: int) -> bool:
         return any(len(packed) == 4 for packed, _ in self._addresses.get(ifindex, {}))
+
+    def _is_own(self, candidate: Link) -> bool:
+        try:
+            return bool(self._unfit(candidate))
+        except KernelError:
+            return False
 
     def _governed(self, candidate: Link) -> bool:
         """An agent before this one governed it: our gateway address stands on it."""

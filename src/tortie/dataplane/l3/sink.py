@@ -55,7 +55,7 @@ class L3:
     ) -> None:
         """`responder` is the id of the loaded eBPF program, 0 when the kernel's proxy ARP stands in for it."""
         self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in sorted(tables)}
-        self._facts = facts
+        self.facts = facts
         self._host = host
         self._lookup = lookup
         self._responder = responder
@@ -84,7 +84,7 @@ class L3:
 
     def observe(self, event: Event) -> None:
         """Takes one event of the kernel; `Overflow` is the caller's to answer with `resync`."""
-        change = self._facts.observe(event)
+        change = self.facts.observe(event)
         for name, kind in change.lost:
             self._lost(name, kind)
         for row, value in change.rows:
@@ -94,24 +94,24 @@ class L3:
         for name in change.links:
             self._render_interface(name)
         if change.host:
-            self._set_rows(None, self._host.rows(self._facts))
+            self._set_rows(None, self._host.rows(self.facts))
 
     def resync(self) -> Iterator[None]:
         """Reads everything back, in bounded steps; raises KernelError, after which it is to be done again.
 
         Events may be observed between the steps; a pass between them knows less than one after.
         """
-        names = set(self._facts.names())
-        yield from self._facts.resync()
-        for number, name in enumerate(names | set(self._facts.names()), 1):
+        names = set(self.facts.names())
+        yield from self.facts.resync()
+        for number, name in enumerate(names | set(self.facts.names()), 1):
             self._render_interface(name)
             if number % LINKS_PER_STEP == 0:
                 yield
-        self._set_rows(None, self._host.rows(self._facts))
+        self._set_rows(None, self._host.rows(self.facts))
         for kind, reconciler in self._reconcilers.items():
             if kind in _READ_BY_KEY:
                 # A filter of ours may also be left on an interface that no endpoint names any more.
-                others = self._facts.carriers() if kind is Kind.FILTER else ()
+                others = self.facts.carriers() if kind is Kind.FILTER else ()
                 yield from reconciler.resync_by_key(others, ROWS_PER_PASS)
             else:
                 reconciler.resync()
@@ -180,7 +180,7 @@ class L3:
         link = self._fit_link(endpoint) if endpoint is not None else None
         rows: Rows = {}
         if endpoint is not None and link is not None:
-            rows = render_endpoint(endpoint, link, ipv6=self._facts.ipv6, responder=self._responder)
+            rows = render_endpoint(endpoint, link, ipv6=self.facts.ipv6, responder=self._responder)
         self._set_rows(key, rows)
         self._failing.discard(key)
         if endpoint is not None:
@@ -189,8 +189,8 @@ class L3:
             self._unsettled.discard(key)
 
     def _fit_link(self, endpoint: LocalEndpoint) -> Link | None:
-        link = self._facts.link(endpoint.interface)
-        if endpoint.refused or link is None or self._facts.unfit(link):
+        link = self.facts.link(endpoint.interface)
+        if endpoint.refused or link is None or self.facts.unfit(link):
             return None
         return link
 
@@ -254,10 +254,10 @@ class L3:
         name = endpoint.interface
         if endpoint.refused:
             return EndpointState.ERROR, endpoint.refused, True
-        link = self._facts.link(name)
+        link = self.facts.link(name)
         if link is None:
             return EndpointState.DOWN, f"interface {name} does not exist: waiting for it", True
-        unfit = self._facts.unfit(link)
+        unfit = self.facts.unfit(link)
         if unfit:
             return EndpointState.ERROR, unfit, False
         wrong = self._wrong(endpoint)
@@ -292,7 +292,7 @@ class L3:
     def _overruled(self, address: Address, found: RouteTarget | None) -> str:
         if found is None:
             return f"the kernel has no route to {address}, though ours is written: look at `ip rule` and the main table"
-        name = self._facts.name(found.ifindex)
+        name = self.facts.name(found.ifindex)
         return (
             f"a route of protocol {found.protocol} to {address} by {name} stands before ours: "
             f"delete it, or give the endpoint another address"

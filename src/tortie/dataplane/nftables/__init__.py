@@ -14,7 +14,7 @@ from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
-from tortie.dataplane.nftables.table import ChainTable, MemberTable, SetTable, open_table, remove_table
+from tortie.dataplane.nftables.table import BaseChainTable, ChainTable, MemberTable, SetTable, open_table, remove_table
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.reconcile import Table
 
@@ -32,6 +32,7 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
         Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: name not in _DISPATCH),
         Kind.CHAIN: chains,
         Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
+        Kind.BASE: BaseChainTable(chains),
     }
     return NftablesBackend(tables, chains, prefixes)
 

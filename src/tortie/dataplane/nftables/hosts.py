@@ -20,7 +20,7 @@ from typing import NamedTuple
 from tortie.dataplane.hosts import Hosts
 from tortie.dataplane.nftables.chains import FAMILIES, SILENT, Place, Policies, endpoint_chain
 from tortie.dataplane.nftables.match import HasNetworks, side
-from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
+from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.dataplane.nftables.skeleton import (
     NFPROTO,
     REJECTED,
@@ -206,7 +206,8 @@ class _Compiler:
         rules.append(KernelRule(body((Meta(interface), Lookup(where.name, into=VERDICT_REGISTER)))))
         if rest is not None:
             rules.append(rule(Meta(interface), Cmp(ifname("lo"), Op.NEQ), to=goto(self._endpoint(where, rest))))
-        self._rows[RowKey(Kind.CHAIN, f"{where.name}-base")] = ChainSpec(tuple(rules), Hook(where.hook, where.priority))
+        base = ChainSpec(tuple(rules), Hook(where.hook, where.priority))
+        self._rows[chain_row(f"{where.name}-base", base)] = base
 
     def _before(self, where: _Where) -> Iterator[KernelRule]:
         """A mark is ours to read only if nobody else could have set it."""

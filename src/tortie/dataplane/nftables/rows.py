@@ -1,9 +1,10 @@
-"""What stands in the kernel for policy: four kinds of rows, all in the table `inet tortie`.
+"""What stands in the kernel for policy: five kinds of rows, all in the table `inet tortie`.
 
     SET       sets and maps, empty: of selectors, of a rule's own addresses and ports, of folded rules, of interfaces
     MEMBER    what is in them
     CHAIN     chains with all of their rules
     DISPATCH  which interface leads to which chains: the last step of opening, the first of closing
+    BASE      chains that packets come to by themselves: they close what nothing opens, so what opens is there before
 
 The number of a kind is its place in the order of writing, so that what is named is there before who names it; what goes
 is removed in the reverse order. A set is filled before a chain uses it, which intervals need (kernel/netfilter).
@@ -28,6 +29,7 @@ class Kind(IntEnum):
     MEMBER = 1
     CHAIN = 2
     DISPATCH = 3
+    BASE = 4
 
 
 class RowKey(NamedTuple):
@@ -65,6 +67,11 @@ class ChainSpec(NamedTuple):
 
     rules: tuple[KernelRule, ...]
     hook: Hook | None = None
+
+
+def chain_row(name: str, spec: ChainSpec) -> RowKey:
+    """The row of a chain."""
+    return RowKey(Kind.CHAIN if spec.hook is None else Kind.BASE, name)
 
 
 RowValue = SetSpec | ChainSpec | Verdict | None  # of a member of a set that is no map there is nothing to say

@@ -25,6 +25,7 @@ from tortie.dataplane.nftables.rows import (
     RowKey,
     Rows,
     SetSpec,
+    chain_row,
 )
 from tortie.intent.packet import ACK, FIN, ICMP, ICMPV6, IPIP, RST, SYN, TCP, UDP
 from tortie.intent.policy import Address, Family, Network, PolicySettings, WorkloadPolicy
@@ -88,9 +89,7 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bo
         "input": _base(InetHook.INPUT, Priority.FILTER - 1, _input()),
         "postrouting": _base(InetHook.POSTROUTING, Priority.FILTER, _postrouting(prefixes)),
     }
-    for name, chain in chains.items():
-        rows[RowKey(Kind.CHAIN, name)] = chain
-    return rows
+    return rows | {chain_row(name, chain): chain for name, chain in chains.items()}
 
 
 def arrival(workload: WorkloadPolicy) -> Rows:

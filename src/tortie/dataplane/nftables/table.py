@@ -233,7 +233,7 @@ class Intervals:
 
 
 class ChainTable:
-    """Chains with all of their rules."""
+    """Chains with all of their rules; reads those alone that are led to."""
 
     def __init__(self, sock: NetfilterSocket) -> None:
         self._sock = sock
@@ -251,7 +251,11 @@ class ChainTable:
         found = chain.dump(self._sock, Family.INET, TABLE)
         self._known = {each.name: ChainSpec(tuple(rules.get(each.name, ())), each.hook) for each in found}
         self._emptied &= self._known.keys()
-        return self._known
+        return {name: spec for name, spec in self._known.items() if spec.hook is None}
+
+    def base_chains(self) -> Mapping[str, ChainSpec]:
+        """The others, as they were last read or written."""
+        return {name: spec for name, spec in self._known.items() if spec.hook is not None}
 
     def make(self, names: Collection[str]) -> None:
         """Those that are not there yet, without rules: what leads to a chain needs it. What fails shows with `put`."""
@@ -288,6 +292,17 @@ class ChainTable:
         for name in self._emptied - failed.keys():
             self._known.pop(name, None)
         self._emptied &= failed.keys()
+
+
+class BaseChainTable:
+    """The chains that packets come to by themselves; read with the others, before."""
+
+    def __init__(self, chains: ChainTable) -> None:
+        self._chains = chains
+        self.put, self.delete = chains.put, chains.delete
+
+    def read(self, wanted: Collection[str]) -> Mapping[str, ChainSpec]:
+        return self._chains.base_chains()
 
 
 def _chain(name: str, spec: ChainSpec) -> chain.Chain:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
-from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
+from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS
 from tortie.intent.policy import Address, Family, FloatingAddress, NatPool, Network, PolicySettings
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
@@ -41,9 +41,8 @@ def outgoing(pools: Iterable[NatPool], hosts: frozenset[Address], settings: Poli
         rows |= _set(f"nat-hosts-{family}", family, ((each.packed, None) for each in hosts if each.version == family))
         rules.append(KernelRule(body(_outgoing(family, settings)), "natOutgoing"))
     if rules:
-        rows[RowKey(Kind.CHAIN, "nat-postrouting")] = ChainSpec(
-            tuple(rules), Hook(InetHook.POSTROUTING, Priority.SNAT, type="nat")
-        )
+        chain = ChainSpec(tuple(rules), Hook(InetHook.POSTROUTING, Priority.SNAT, type="nat"))
+        rows[chain_row("nat-postrouting", chain)] = chain
     return rows
 
 
@@ -110,7 +109,7 @@ def floating(addresses: Iterable[FloatingAddress]) -> Rows:
         "floating-output": ChainSpec(tuple(inward), Hook(InetHook.OUTPUT, Priority.DNAT, type="nat")),
         "floating-postrouting": ChainSpec(tuple(hairpin), Hook(InetHook.POSTROUTING, Priority.SNAT - 1, type="nat")),
     }
-    return {RowKey(Kind.CHAIN, name): chain for name, chain in chains.items()}
+    return {chain_row(name, chain): chain for name, chain in chains.items()}
 
 
 def _set(name: str, family: Family, members: Iterable[tuple[bytes, bytes | None]], *, interval: bool = False) -> Rows:

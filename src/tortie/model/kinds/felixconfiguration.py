@@ -26,11 +26,16 @@ from tortie.model.selector import Selector
 NAME_OF_ALL = "default"
 PREFIX_OF_NODE = "node."
 
-# What tortie acts on today: what `calc.settings` reads.
+# What tortie acts on today: what `calc.settings` and `calc.firewall` read.
 HONOURED = frozenset(
     {
         *("interface_prefix", "endpoint_reporting_enabled", "reporting_interval", "reporting_ttl"),
         *("route_refresh_interval", "openstack_region"),
+        *("nftables_mode", "iptables_backend", "iptables_mark_mask"),
+        *("nftables_filter_deny_action", "iptables_filter_deny_action", "default_endpoint_to_host_action"),
+        *("failsafe_inbound_host_ports", "failsafe_outbound_host_ports"),
+        *("workload_source_spoofing", "floating_ips", "nat_outgoing_address", "nat_outgoing_exclusions"),
+        *("allow_ipip_packets_from_workloads", "allow_vxlan_packets_from_workloads", "vxlan_port"),
     }
 )
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from tests.unit.model.documents import TIME, UID, document, key
-from tortie.calc import settings
+from tortie.calc import firewall, settings
 from tortie.model import KINDS, Resource, from_store, from_user, stamped, to_store, with_spec
 from tortie.model.kinds.felixconfiguration import BUILT_IN, HONOURED, FelixConfigurationSpec, effective
 from tortie.model.schema import convert
@@ -69,7 +69,8 @@ def test_every_name_is_known() -> None:
 
 
 def test_what_is_honoured_is_what_the_agent_reads() -> None:
-    read = {node.attr for node in ast.walk(ast.parse(inspect.getsource(settings))) if isinstance(node, ast.Attribute)}
+    trees = (ast.parse(inspect.getsource(module)) for module in (settings, firewall))
+    read = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert read & set(FelixConfigurationSpec.__struct_fields__) == HONOURED
     assert KINDS["FelixConfiguration"].honoured == HONOURED
 

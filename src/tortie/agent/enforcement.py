@@ -1,0 +1,243 @@
+"""Policy in force on this node: one state, its judge, one backend in the kernel, and the audit of tracked connections.
+
+Invariants:
+* Nothing that was let pass before is cut by a start: a backend begins with what is in force and adds what is missing.
+* The backend that a change of settings asks for has all of policy in the kernel before the one before it is let go.
+  A host has one in the end: what others left, ever, is removed.
+* A revision is enforced when the kernel has its policy and no tracked connection remains that it denies.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import structlog
+
+from tortie.dataplane import contract
+from tortie.dataplane.contract import Options, PolicyBackend
+from tortie.dataplane.flows import FlowAudit
+from tortie.dataplane.l3.facts import Facts
+from tortie.errors import KernelError, TortieError
+from tortie.intent.bulk import BulkJudge
+from tortie.intent.indexed import IndexedState
+from tortie.intent.report import Noted
+from tortie.intent.settings import Settings
+from tortie.intent.state import PolicyChanges, everything
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netlink.socket import NetlinkSocket
+from tortie.model.resource import ResourceKey
+
+LOG = structlog.get_logger(__name__)
+
+RETRY_S = 1.0
+
+
+class Wanted(NamedTuple):
+    """Which backend, and how it is made."""
+
+    name: str
+    options: Options
+
+
+class Enforcement:
+    """Plain calls but for `run`; the agent decides when."""
+
+    def __init__(self, netlink: NetlinkSocket, wake: Callable[[], object], xtables_lock: str) -> None:
+        self._wake = wake
+        self._lock = xtables_lock
+        self._state = IndexedState()
+        self._judge = BulkJudge(self._state)
+        self._flows = FlowAudit(self._state, self._judge, NetfilterSocket, netlink)
+        self._wanted = self._as_asked(Settings())
+        self._made: Wanted | None = None  # what the newest is
+        self._running: dict[str, PolicyBackend] = {}  # by name; those before the newest go when that is in force
+        self._reading: Iterator[None] | None = None
+        self._not_before = 0.0  # loop time of the next attempt to make or to read
+        self._problem: Noted | None = None
+        self._facts_seen = -1
+        self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
+        self._others_may_go = asyncio.Event()
+        self._left: Noted | None = None  # what of it could not be removed
+        self._settled = False
+        self._ended_writes = 0
+
+    def configure(self, settings: Settings) -> None:
+        """Takes the settings in force; another backend is made by the next `apply`."""
+        self._wanted = self._as_asked(settings)
+        if settings.interface_prefixes != self._state.interface_prefixes:
+            self._state.interface_prefixes = settings.interface_prefixes
+            self._facts_seen = -1
+            self._flows.demand()
+
+    def take(self, changes: PolicyChanges) -> None:
+        """Takes what changed of policy."""
+        for backend in self._running.values():
+            backend.take(changes)
+        self._state.take(changes)
+        self._judge.take(changes)
+        self._flows.take(changes)
+        if changes.workloads or changes.host_endpoints:
+            self._facts_seen = -1
+
+    def see(self, facts: Facts) -> None:
+        """Takes what became of links and addresses: which are the host's own, and where host endpoints are."""
+        if facts.changes == self._facts_seen:
+            return
+        self._facts_seen = facts.changes
+        exempt = facts.hosts_own(self._is_meant)
+        if exempt != self._state.exempt_interfaces:
+            self._state.exempt_interfaces = exempt
+            self._flows.demand()
+        for backend in self._running.values():
+            backend.exempt(exempt)
+            if self._state.host_endpoints:
+                backend.observe(facts.interfaces())
+
+    def resync(self) -> None:
+        """Asks for a whole read-back of the kernel, to be done by `apply`."""
+        if (backend := self._newest) is not None:
+            self._reading = backend.resync()
+
+    def apply(self, now: float) -> bool:
+        """A bounded step of making the kernel equal to what was taken; True when the next is due at once."""
+        self._settled = False
+        if now < self._not_before:
+            return False
+        try:
+            backend = self._newest
+            if backend is None or self._made != self._wanted:
+                backend = self._change_backend()
+            if self._reading is not None:
+                for _ in self._reading:
+                    return True
+                self._reading = None
+            for each in self._running.values():
+                if each.apply(now):
+                    return True
+        except KernelError as error:
+            self._problem = Noted(subject=f"policy backend {self._wanted.name}", reason=str(error))
+            self._not_before = now + RETRY_S
+            self.resync()
+            return False
+        self._problem = None
+        self._settled = not backend.busy
+        if self._alone != self._made and self._settled and backend.in_sync:
+            self._let_others_go()
+        return False
+
+    def cut(self, now: float) -> bool:
+        """A step of the audit of tracked connections, once the kernel has the policy; True when more is due at once."""
+        return self._flows.apply(now) if self._settled else False
+
+    @property
+    def settled(self) -> bool:
+        """All that can be written is: what lacks now lacks for a reason."""
+        return self._settled
+
+    @property
+    def enforced(self) -> bool:
+        """What was taken holds for every packet."""
+        return self._in_force and self._flows.quiet
+
+    def missing(self, key: ResourceKey) -> str:
+        """What a workload's policy still lacks in the kernel; empty when it is in force."""
+        if self._problem is not None:
+            return self._problem.reason
+        return "no policy backend runs yet" if self._newest is None else self._newest.missing(key)
+
+    @property
+    def lacking(self) -> Iterator[tuple[ResourceKey, str]]:
+        """The workloads whose policy is not in force, each with what is missing."""
+        if self._in_force:
+            return
+        for key in self._state.workloads:
+            if reason := self.missing(key):
+                yield key, reason
+
+    @property
+    def _newest(self) -> PolicyBackend | None:
+        return self._running.get(self._made.name) if self._made else None
+
+    @property
+    def _in_force(self) -> bool:
+        return self._settled and self._newest is not None and self._newest.in_sync
+
+    @property
+    def name(self) -> str:
+        return self._made.name if self._made else ""
+
+    @property
+    def pending(self) -> Iterator[Noted]:
+        for backend in self._running.values():
+            yield from backend.pending
+
+    @property
+    def problems(self) -> Iterator[Noted]:
+        yield from (each for each in (self._problem, self._left, self._flows.problem) if each is not None)
+
+    @property
+    def writes(self) -> int:
+        return self._ended_writes + sum(backend.writes for backend in self._running.values())
+
+    def next_due(self) -> float | None:
+        due = [backend.next_due() for backend in self._running.values()] + [self._flows.next_due()]
+        if self._made != self._wanted or self._problem is not None:
+            due.append(self._not_before)
+        return min((each for each in due if each is not None), default=None)
+
+    async def run(self) -> None:
+        """Removes what other backends left in the kernel, whenever one has come in force."""
+        while True:
+            await self._others_may_go.wait()
+            self._others_may_go.clear()
+            made = self._made
+            if made is None:
+                continue
+            self._left = None
+            for name in contract.names():
+                if name == made.name:
+                    continue
+                try:
+                    await asyncio.to_thread(contract.load(name).remove, made.options)
+                except TortieError as error:
+                    self._left = Noted(subject=f"policy backend {name}", reason=f"what it left stays: {error}")
+            self._wake()
+
+    def close(self) -> None:
+        """What is in force stays so."""
+        self._flows.close()
+        for backend in self._running.values():
+            backend.close()
+
+    def _as_asked(self, settings: Settings) -> Wanted:
+        options = Options(self._wake, settings.interface_prefixes, settings.mark_mask, self._lock)
+        return Wanted(settings.policy_backend, options)
+
+    def _change_backend(self) -> PolicyBackend:
+        # Two of one name would write the same rows.
+        self._end(self._wanted.name)
+        made = contract.load(self._wanted.name).make(self._wanted.options)
+        self._running[self._wanted.name], self._made = made, self._wanted
+        made.take(everything(self._state))
+        made.exempt(self._state.exempt_interfaces)
+        self._facts_seen = -1  # it is to see them too
+        self._reading = made.resync()
+        return made
+
+    def _end(self, name: str) -> None:
+        if (backend := self._running.pop(name, None)) is not None:
+            self._ended_writes += backend.writes
+            backend.close()
+
+    def _let_others_go(self) -> None:
+        """The newest backend is in force: the others end, and what any other left is removed."""
+        for name in list(self._running)[:-1]:
+            self._end(name)
+        self._alone = self._made
+        self._others_may_go.set()
+        LOG.info("policy is in force", backend=self.name)
+
+    def _is_meant(self, interface: str) -> bool:
+        return interface.startswith(self._state.interface_prefixes) or interface in self._state.interfaces

@@ -1,0 +1,152 @@
+"""Policy by a real agent: from the store into the kernel, under traffic, across restarts, by one backend or another."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from tests.netns.agent.running import RunningAgent
+from tests.netns.agent.test_life import PREFIX, Ping, endpoint, endpoint_key, pair, put
+from tests.netns.conftest import Namespace, NetnsFactory
+
+__all__ = ["pair"]
+
+BACKENDS = ("nftables", "iptables-legacy", "iptables-nft")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "nftables": {},
+    "iptables-legacy": {"nftablesMode": "Disabled", "iptablesBackend": "Legacy"},
+    "iptables-nft": {"nftablesMode": "Disabled", "iptablesBackend": "NFT"},
+}
+
+
+def store(agent: RunningAgent, kind: str, plural: str, name: str, spec: dict[str, Any]) -> None:
+    """Writes an object past every check, and waits until what it says holds."""
+    document = {"kind": kind, "apiVersion": "projectcalico.org/v3", "metadata": {"name": name}, "spec": spec}
+    revision = put(agent.store, f"{PREFIX}/{plural}/{name}", json.dumps(document).encode())
+    agent.wait(lambda board: board["enforced_revision"] >= revision)
+
+
+def deny_from(agent: RunningAgent, action: str) -> None:
+    rule = {"action": action, "protocol": "ICMP"}
+    spec = {"order": 1, "selector": "all()", "types": ["Ingress"], "ingress": [rule, {"action": "Allow"}]}
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.icmp", spec)
+
+
+def use(agent: RunningAgent, backend: str) -> None:
+    store(agent, "FelixConfiguration", "felixconfigurations", "default", SETTINGS[backend])
+    agent.wait(lambda board: board["policy_backend"] == backend)
+
+
+def answered(namespace: Namespace, address: str) -> bool:
+    return "1 received" in namespace.run(f"ping -c 1 -W 1 {address}", check=False)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_policy_holds_when_the_agent_says_so(pair: tuple[RunningAgent, Namespace], backend: str) -> None:
+    agent, first = pair
+    use(agent, backend)
+    assert answered(first, "10.65.0.2")
+    deny_from(agent, "Deny")
+    assert not answered(first, "10.65.0.2")
+    agent.stop(signal.SIGKILL)
+    assert not answered(first, "10.65.0.2")
+    agent.start_and_wait()
+    assert not answered(first, "10.65.0.2")
+    deny_from(agent, "Allow")
+    assert answered(first, "10.65.0.2")
+
+
+def test_a_connection_that_is_denied_now_is_cut(pair: tuple[RunningAgent, Namespace], netns: NetnsFactory) -> None:
+    agent, first = pair
+
+    second = netns("w3")
+    agent.attach("w3", netns=second.path, addresses=["10.65.0.3"])
+    with ExitStack() as open_sockets:
+        listener = open_sockets.enter_context(second.call(lambda: socket.create_server(("10.65.0.3", 80))))
+        client = open_sockets.enter_context(first.call(lambda: socket.create_connection(("10.65.0.3", 80), timeout=5)))
+        server = open_sockets.enter_context(listener.accept()[0])
+        talk(agent, client, server)
+
+
+def talk(agent: RunningAgent, client: socket.socket, server: socket.socket) -> None:
+    """Until TCP is denied; then the end that did not begin speaks first."""
+    server.settimeout(1)
+    client.send(b"before")
+    assert server.recv(10) == b"before"
+    rule = {"action": "Deny", "protocol": "TCP"}
+    spec = {"order": 1, "selector": "all()", "types": ["Ingress"], "ingress": [rule, {"action": "Allow"}]}
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.tcp", spec)
+    server.send(b"the peer talks first")
+    client.send(b"after")
+    with pytest.raises(TimeoutError):
+        server.recv(10)
+    client.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        client.recv(10)
+
+
+@pytest.mark.parametrize(("one", "other"), [("nftables", "iptables-legacy"), ("iptables-nft", "nftables")])
+def test_another_backend_under_traffic(pair: tuple[RunningAgent, Namespace], one: str, other: str) -> None:
+    agent, first = pair
+    use(agent, one)
+    ping = Ping(first, "10.65.0.2", count=3000)
+    use(agent, other)
+    assert ping.lost() == 0
+    agent.wait(lambda board: not traces(agent, one))
+    assert not traces(agent, one)
+
+
+def traces(agent: RunningAgent, backend: str) -> str:
+    """What a backend left in the kernel."""
+    if backend == "nftables":
+        return agent.namespace.run("nft list tables | grep tortie", check=False)
+    variant = backend.removeprefix("iptables-")
+    return agent.namespace.run(f"iptables-{variant}-save | grep -i tortie; ipset list -n | grep tortie", check=False)
+
+
+def test_an_interface_is_closed_before_its_endpoint_and_after(agent: RunningAgent, netns: NetnsFactory) -> None:
+    outside = netns("outside")
+    agent.namespace.run("ip link add up0 type veth peer name cali0 && ip addr add 192.0.2.1/24 dev up0")
+    agent.namespace.run(f"ip link set cali0 netns {outside.path} && ip link set up0 up", check=False)
+    outside.run("ip link set cali0 name eth0 && ip addr add 192.0.2.2/24 dev eth0 && ip link set eth0 up")
+    assert answered(outside, "192.0.2.1")  # no workload's
+    workload = netns("w")
+    agent.attach("w", netns=workload.path, addresses=["10.65.0.1"])
+    agent.detach("w")
+    agent.namespace.run("ip link add cali77 type veth peer name p77 && ip link set cali77 up")
+    agent.namespace.run(f"ip link set p77 netns {workload.path}")
+    workload.run("ip addr add 10.65.0.77/24 dev p77 && ip link set p77 up")
+    workload.run("ip neigh add 192.0.2.2 lladdr ee:ee:ee:ee:ee:ee dev p77; ip route add 192.0.2.2 dev p77", check=False)
+    assert not answered(workload, "192.0.2.2")
+
+
+def test_a_broken_policy_closes_and_the_others_go_on(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    before = agent.process.pid
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.broken", {"selector": "a ==", "order": 0})
+    assert answered(first, "10.65.0.2")  # its selector cannot be read: it selects nobody
+    spec = {"selector": "all()", "order": 0, "types": ["Ingress"], "ingress": [{"action": "Perhaps"}]}
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.broken", spec)
+    assert not answered(first, "10.65.0.2")
+    assert any("default.broken" in each["subject"] for each in agent.status()["problems"])
+    assert agent.process.pid == before
+
+
+def test_a_missing_profile_closes_its_endpoint(agent: RunningAgent, netns: NetnsFactory) -> None:
+    first, second = netns("w1"), netns("w2")
+    agent.attach("w1", netns=first.path, addresses=["10.65.0.1"])
+    agent.attach("w2", netns=second.path, addresses=["10.65.0.2"], profiles=["absent"])
+    assert not answered(first, "10.65.0.2")
+    store(agent, "Profile", "profiles", "absent", {"ingress": [{"action": "Allow"}], "egress": [{"action": "Allow"}]})
+    assert answered(first, "10.65.0.2")
+
+
+def test_an_endpoint_by_the_store_alone(agent: RunningAgent) -> None:
+    put(agent.store, endpoint_key("x"), endpoint("x", "cali0", "10.65.0.9"))
+    board = agent.wait(lambda board: "default/host--a-tortie-x-eth0" in board["endpoints"])
+    assert board["endpoints"]["default/host--a-tortie-x-eth0"]["state"] == "down"
