@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from tests.contract.arena import WORLD, A, Arena, B
 from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import packet, policy, profile, workload
-from tortie.dataplane.contract import Options, PolicyBackend, load
+from tortie.dataplane.contract import Options, PolicyBackend, load, names
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
@@ -148,6 +149,15 @@ def test_what_is_in_force_outlives_the_agent_and_is_adopted_without_a_write(host
     host.take(ALL)
     assert host.backend.writes == 0
     assert host.passes(ALLOWED, DENIED) == [True, False]
+
+
+def test_where_it_never_ran_there_is_nothing_to_remove_and_nothing_made_by_looking(netns: NetnsFactory) -> None:
+    """A legacy table comes into being when somebody looks at it."""
+    host = netns("untouched")
+    for name in names():
+        host.call(partial(load(name).remove, Options(wake=lambda: None)))
+    tables = host.run("cat /proc/thread-self/net/ip_tables_names /proc/thread-self/net/ip6_tables_names", check=False)
+    assert (tables, host.run("nft list tables"), host.run("ipset list -n", check=False)) == ("", "", "")
 
 
 def test_an_agent_that_starts_removes_what_is_wanted_no_more(host: Host) -> None:

@@ -23,8 +23,6 @@ from tortie.explain.words import in_words
 from tortie.model import keys
 from tortie.model.decode import from_store
 
-NOT_ENFORCED = "policy is not enforced in this version: this is what it says, and what would hold if it were"
-
 
 @click.command("explain")
 @click.argument("source", metavar="SRC", shell_complete=complete_party)
@@ -44,14 +42,11 @@ def explain_command(source: str, destination: str, flow: str | None, ipv6: bool,
     SRC and DST are workloads, workload endpoints, nodes, or addresses, also of somebody outside. PROTO/PORT is
     tcp/443, udp/53, tcp/NAME, icmp, icmp/TYPE/CODE or the number of a protocol; without it a ping is meant. Both ends
     are judged by the objects in the datastore; no agent is asked. Exit code 0 whatever the answer is.
-
-    No agent enforces policy in this version: the answer is what policy says.
     """
     kind = ANY_PING if flow is None else parse_flow(flow)
     cluster = read_cluster(settings().access)
     ends = find_party(cluster, source), find_party(cluster, destination)
     found = explain(cluster, *ends, kind, _family(*ends, ipv6=ipv6))
-    click.echo(f"Note: {NOT_ENFORCED}", err=True)
     if form == "json":
         click.echo(json.dumps(as_json(found), indent=2))
         return

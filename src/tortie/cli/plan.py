@@ -14,7 +14,7 @@ from tortie.cli import terminal
 from tortie.cli.calicoctl import Failure, GlobalOptions, namespace_option
 from tortie.cli.configuration import access, config_option
 from tortie.cli.documents import Document
-from tortie.cli.explain import NOT_ENFORCED, objects_of, tell_of_broken
+from tortie.cli.explain import objects_of, tell_of_broken
 from tortie.cli.files import Files, file_options
 from tortie.cli.judge import Judged, judge, stored_in
 from tortie.cli.namespaces import Namespaces
@@ -50,15 +50,12 @@ def plan(files: Files, delete: bool, form: str, namespace: str | None) -> None:
     Endpoints that are alike are one line, with an example and how many more there are; so are their peers. Addresses
     that no endpoint has are told of where rules tell them apart. Not compared: what host endpoints forward, do not
     track, or see before translation, and rules that ask for the port of the sender. Exit code 0 whatever would change.
-
-    No agent enforces policy in this version: compared is what policy says.
     """
     given = files.documents()
     objects, changed = answered(_read(access(), given, Namespaces(namespace or ""), delete=delete))
     before, after = Cluster(objects.values()), Cluster(changed.values())
     tell_of_broken(before)
     found = compare(before, after)
-    click.echo(f"Note: {NOT_ENFORCED}", err=True)
     if form == "json":
         click.echo(json.dumps(_as_json(found), indent=2))
         return

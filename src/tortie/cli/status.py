@@ -106,9 +106,16 @@ def _summary(board: Board) -> list[tuple[str, str]]:
         ("node", f"{board['node']}, tortie {board['version']}"),
         ("datastore", f"{board['datastore']}, {known}, revision {board['revision']}"),
         ("endpoints", ", ".join(f"{states.count(state)} {state}" for state in ("up", "down", "error"))),
+        ("policy", _policy(board)),
         ("responder", board["responder"]),
         ("BIRD", f"{bird['version']}, {sessions}" if bird["running"] else "not running"),
     ]
+
+
+def _policy(board: Board) -> str:
+    # An agent of before 0.2, which does not know these, may still run beside this command.
+    backend, revision = board.get("policy_backend"), board.get("enforced_revision")
+    return f"{backend}, enforced up to revision {revision}" if backend else "not in force"
 
 
 def _section(heading: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import re
 import select
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from tortie.lab.enter import Member
@@ -19,13 +20,22 @@ from tortie.lab.topology import Topology
 
 def end(scene: Topology, member: str, program: str, number: int = signal.SIGKILL) -> None:
     """Signals the daemon and returns when its last descriptor is closed, which is later than its memory is gone."""
-    (found,) = (each for each in running(scene.name) if each.mark[1:] == (member, program))
-    descriptor = os.pidfd_open(found.pid)
+    found = {each.pid for each in running(scene.name) if each.mark[1:] == (member, program)}
+    (daemon,) = (pid for pid in found if _parent(pid) not in found)  # the others are programs that it runs
+    descriptor = os.pidfd_open(daemon)
     try:
         signal.pidfd_send_signal(descriptor, number)
         assert select.select([descriptor], [], [], 10)[0], f"{program} does not end"
     finally:
         os.close(descriptor)
+
+
+def _parent(pid: int) -> int:
+    """Of a process that has ended meanwhile, itself: so it is no daemon."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return pid
 
 
 async def status(scene: Topology, host: str) -> dict[str, Any]:

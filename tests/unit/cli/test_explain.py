@@ -24,9 +24,7 @@ def test_the_answer_comes_first(tortie: Tortie) -> None:
         0,
         "web -> db tcp/pg: allowed: everybody who has a say allows it",
     )
-    assert said.stderr == (
-        "Note: policy is not enforced in this version: this is what it says, and what would hold if it were\n"
-    )
+    assert said.stderr == ""
     assert tortie("explain", "probe", "db", "tcp/pg").stdout.startswith("probe -> db tcp/pg: DENIED: the end of tier")
 
 

@@ -39,6 +39,8 @@ WELL = Board(
     connected=True,
     in_sync=True,
     revision=42,
+    policy_backend="nftables",
+    enforced_revision=41,
     endpoints={
         "default/node--1-tortie-web-eth0": endpoint(EndpointState.UP),
         "default/node--1-tortie-vm-tap1": endpoint(EndpointState.DOWN, "interface tap1 is waiting for carrier"),
@@ -59,6 +61,7 @@ def test_all_is_well(tortie: Tortie, agent: FakeAgent) -> None:
 node       node-1, tortie 0.1.0
 datastore  sqlite:///var/lib/tortie/tortie.db, in sync, revision 42
 endpoints  1 up, 1 down, 0 error
+policy     nftables, enforced up to revision 41
 responder  ebpf
 BIRD       2.0.12, 2 of 2 sessions established
 
@@ -89,7 +92,7 @@ def test_much_is_wrong(tortie: Tortie, agent: FakeAgent) -> None:
     agent.answer("/v1/status", board)
     said = tortie("status")
     assert said.code == 1
-    assert said.stdout.splitlines()[6:] == [
+    assert said.stdout.splitlines()[7:] == [
         "ENDPOINT   STATE  INTERFACE        ADDRESSES   REASON",
         *(f"default/{name}  error  cali1234abcd567  10.65.0.24  a foreign route stands before ours" for name in "abcd"),
         "",

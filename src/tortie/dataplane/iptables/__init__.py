@@ -9,7 +9,6 @@ is the kernel's side and `watch` sees what others do to it; `sink` joins them; `
 from __future__ import annotations
 
 from functools import partial
-from shutil import which
 from typing import Any
 
 from tortie.dataplane.contract import Backend, Options
@@ -20,7 +19,7 @@ from tortie.dataplane.iptables.sink import IptablesSink
 from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
 from tortie.dataplane.iptables.watch import KernelWatch
 from tortie.kernel.netfilter.socket import NetfilterSocket
-from tortie.kernel.netfilter.xtables import Variant, Xtables
+from tortie.kernel.netfilter.xtables import Variant, Xtables, may_hold_rules
 from tortie.reconcile import Table
 
 __all__ = ["BACKENDS", "IptablesBackend", "make"]
@@ -50,8 +49,8 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
 
 def remove(variant: Variant, options: Options) -> None:
     """Jumps first, so that nobody passes by what goes. Sets that the other variant uses stay."""
-    if which(f"iptables-{variant}-save") is None:
-        return  # then it never ran here
+    if not may_hold_rules(variant):
+        return
     xtables = Xtables(variant, options.xtables_lock)
     try:
         sets, chains = SetTable(), ChainTable(xtables)

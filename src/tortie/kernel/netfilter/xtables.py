@@ -9,9 +9,11 @@ waits for the lock: it belongs in a thread. The programs run in the network name
 
 from __future__ import annotations
 
+import shutil
 import socket
 from collections.abc import Collection
 from enum import StrEnum
+from pathlib import Path
 from typing import Literal
 
 from tortie.errors import Busy, KernelError, Refused, Unsupported
@@ -53,6 +55,19 @@ _FAMILY = {NfFamily.IP: 4, NfFamily.IP6: 6}
 class Variant(StrEnum):
     LEGACY = "legacy"
     NFT = "nft"
+
+
+def may_hold_rules(variant: Variant) -> bool:
+    """Whether there is anything to look at, in the network namespace of the calling thread, without bringing it there.
+
+    Programs of the nft variant make nothing by looking, so of that it is said wherever they are installed.
+    """
+    if shutil.which(f"iptables-{variant}-save") is None:
+        return False
+    if variant is Variant.NFT:
+        return True
+    lists = (Path(f"/proc/thread-self/net/{name}_tables_names") for name in ("ip", "ip6"))
+    return any(each.exists() and each.read_text() for each in lists)
 
 
 class Xtables:
