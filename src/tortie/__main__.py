@@ -224,6 +224,8 @@ SECTIONS: dict[str, dict[str, Program]] = {
         "plan": Program(_at("tortie.cli.plan", "plan"), "Say whom a change would cut off, and whom let in."),
         "policy": Program(_at("tortie.cli.policy", "policy"), "Show whom a policy applies to."),
         "endpoint": Program(_at("tortie.cli.policy", "endpoint"), "Show which policies apply to an endpoint."),
+        "drops": Program(_at("tortie.cli.packets", "drops"), "Show which packets this host dropped, and why."),
+        "logs": Program(_at("tortie.cli.packets", "logs"), "Show which packets rules with the action Log named."),
     },
     "The datastore": {
         "datastore": Program(_at("tortie.cli.datastore", "datastore"), "Look at it, lock it, check it, move it."),

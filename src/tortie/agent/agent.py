@@ -30,6 +30,7 @@ from tortie.agent.cluster import Cluster
 from tortie.agent.enforcement import Enforcement
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
+from tortie.agent.packets import PacketLog
 from tortie.agent.reporter import Reporter
 from tortie.agent.routing_daemon import RoutingDaemon
 from tortie.agent.servers import servers_of
@@ -85,6 +86,7 @@ class Agent:
         self._monitor = Monitor()
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake.set)
         self._policy = Enforcement(self._netlink, wake, settings.xtables_lock)
+        self._packets = PacketLog(self._policy.listen)
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink
         self._waiting: dict[ResourceKey, LocalEndpoint] = {}  # to be routed when their policy is in force
@@ -109,13 +111,14 @@ class Agent:
         datastore = Guarded(self._datastore, self._cluster.check)
         view = AttachView(self._graph, self._cluster, self._noticeboard)
         attach = AttachService(self._bootstrap.node, Resources(datastore), view)
-        api = Api(self._noticeboard, attach)
+        api = Api(self._noticeboard, attach, self._packets)
         reporter = Reporter(self._bootstrap.node, datastore, self._noticeboard, lambda: self._settings)
         # What was imported stays: the collections of the start need not walk it.
         gc.freeze()
         try:
             await api.start(self._bootstrap.api_socket)
             loop.add_reader(self._monitor.fileno(), self._read_events)
+            self._packets.start()
             async with asyncio.TaskGroup() as tasks:
                 for stage in (
                     self._cluster.run,
@@ -130,6 +133,7 @@ class Agent:
             loop.remove_reader(self._monitor.fileno())
             await api.stop()
             self._monitor.close()
+            self._packets.close()
             self._policy.close()
             self._netlink.close()
             await self._datastore.close()
@@ -314,6 +318,7 @@ class Agent:
             *locked,
             *quarantined,
             *self._policy.problems,
+            *([self._packets.problem] if self._packets.problem else []),
             *self._l3.problems,
             *self._bird.problems,
         )

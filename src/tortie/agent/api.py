@@ -22,7 +22,9 @@ from aiohttp import web
 
 from tortie.agent.metrics import render_metrics
 from tortie.agent.noticeboard import Noticeboard
+from tortie.agent.packets import PacketLog
 from tortie.attach import AttachRequest, AttachService, DetachRequest
+from tortie.dataplane.events import Kind
 from tortie.errors import (
     AlreadyExists,
     AttachError,
@@ -39,6 +41,7 @@ from tortie.errors import (
 LOG = structlog.get_logger(__name__)
 
 MAX_REQUEST_BYTES = 1 << 20
+MAX_WAIT_S = 60.0
 GROUP = "tortie"
 
 _STATUS_OF_ERROR: tuple[tuple[type[TortieError], int], ...] = (
@@ -61,13 +64,15 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Api:
     """Serves the board and the attach service on one socket."""
 
-    def __init__(self, noticeboard: Noticeboard, attach: AttachService) -> None:
+    def __init__(self, noticeboard: Noticeboard, attach: AttachService, packets: PacketLog) -> None:
         self._noticeboard = noticeboard
         self._attach = attach
+        self._packets = packets
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_errors])
         app.router.add_get("/v1/status", self._status)
         app.router.add_get("/v1/health/live", self._live)
         app.router.add_get("/v1/health/ready", self._ready)
+        app.router.add_get("/v1/packets", self._told)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/v1/attach", self._do_attach)
         app.router.add_post("/v1/detach", self._do_detach)
@@ -104,6 +109,11 @@ class Api:
         ready = board.in_sync and not board.pending
         return _json({"ready": ready, "pending": len(board.pending)}, status=200 if ready else 503)
 
+    async def _told(self, request: web.Request) -> web.StreamResponse:
+        """Packets of a `kind` behind the number `since`, for which it waits up to `wait_s` seconds."""
+        asked = _convert(dict(request.query), _Told)
+        return _json(await self._packets.page(asked.kind, asked.since, asked.counter, min(asked.wait_s, MAX_WAIT_S)))
+
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         return web.Response(body=render_metrics(self._noticeboard.board), content_type="text/plain")
 
@@ -129,6 +139,20 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         # A fault of one request is reported, and must not take the agent with it.
         LOG.exception("request failed", path=request.path)
         return _json({"error": f"internal error: {error!r}; the agent's log has the details"}, status=500)
+
+
+class _Told(msgspec.Struct, frozen=True):
+    kind: Kind
+    since: int = 0
+    counter: str = ""
+    wait_s: float = 0.0
+
+
+def _convert(query: dict[str, str], kind: type[Body]) -> Body:
+    try:
+        return msgspec.convert(query, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"query: {error}") from error
 
 
 def _decode(body: bytes, kind: type[Body]) -> Body:

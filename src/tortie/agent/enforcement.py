@@ -17,6 +17,7 @@ import structlog
 
 from tortie.dataplane import contract
 from tortie.dataplane.contract import Options, PolicyBackend
+from tortie.dataplane.events import Listener
 from tortie.dataplane.flows import FlowAudit
 from tortie.dataplane.l3.facts import Facts
 from tortie.errors import KernelError, TortieError
@@ -45,6 +46,7 @@ class Enforcement:
     """Plain calls but for `run`; the agent decides when."""
 
     def __init__(self, netlink: NetlinkSocket, wake: Callable[[], object], xtables_lock: str) -> None:
+        self._netlink = netlink
         self._wake = wake
         self._lock = xtables_lock
         self._state = IndexedState()
@@ -80,6 +82,10 @@ class Enforcement:
         self._flows.take(changes)
         if changes.workloads or changes.host_endpoints:
             self._facts_seen = -1
+
+    def listen(self) -> Listener:
+        """Hears of the packets that any backend's rules tell of. Raises KernelError."""
+        return Listener(self._state, self._judge, self._netlink)
 
     def see(self, facts: Facts) -> None:
         """Takes what became of links and addresses: which are the host's own, and where host endpoints are."""

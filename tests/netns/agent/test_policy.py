@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
-from tests.netns.agent.running import RunningAgent
+from tests.netns.agent.running import ApiError, RunningAgent
 from tests.netns.agent.test_life import PREFIX, Ping, endpoint, endpoint_key, pair, put
 from tests.netns.conftest import Namespace, NetnsFactory
 
@@ -150,3 +152,37 @@ def test_an_endpoint_by_the_store_alone(agent: RunningAgent) -> None:
     put(agent.store, endpoint_key("x"), endpoint("x", "cali0", "10.65.0.9"))
     board = agent.wait(lambda board: "default/host--a-tortie-x-eth0" in board["endpoints"])
     assert board["endpoints"]["default/host--a-tortie-x-eth0"]["state"] == "down"
+
+
+def test_drops_and_logs_are_told_with_names(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    rules = [{"action": "Log", "protocol": "ICMP"}, {"action": "Deny", "protocol": "ICMP"}, {"action": "Allow"}]
+    spec = {"order": 1, "selector": "all()", "types": ["Ingress"], "ingress": rules}
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.icmp", spec)
+    assert not answered(first, "10.65.0.2")
+    for kind, said in (("drop", "rule"), ("log", "logged_by")):
+        page = agent.call("GET", f"/v1/packets?kind={kind}&wait_s=5")
+        event = page["events"][-1]
+        assert (event["kind"], event["source"], event["destination"]) == (kind, "10.65.0.1", "10.65.0.2")
+        assert "default.icmp" in str(event[said])
+        assert event["endpoint"].startswith("WorkloadEndpoint(default/")
+        later = agent.call("GET", f"/v1/packets?kind={kind}&since={page['number']}&counter={page['counter']}")
+        assert (later["events"], later["missed"]) == ([], 0)
+    with pytest.raises(ApiError, match="kind"):
+        agent.call("GET", "/v1/packets?kind=all")
+
+
+def test_drops_are_followed_across_a_restart(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    deny_from(agent, "Deny")
+    command = [sys.executable, "-m", "tortie", "--config", str(agent.config), "drops", "-f", "-o", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as followed:
+        assert followed.stdout is not None
+        try:
+            for _ in range(2):
+                assert not answered(first, "10.65.0.2")
+                assert json.loads(followed.stdout.readline())["source"] == "10.65.0.1"
+                agent.stop()
+                agent.start_and_wait()
+        finally:
+            followed.terminate()
