@@ -153,7 +153,6 @@ class Agent:
             self._wake.clear()
             self._taken |= self._cluster.known and not self._cluster.locked
             more = await self._pass() if self._taken else False
-            self._passed |= self._taken and not more
             self._post()
             if more:
                 await asyncio.sleep(0)
@@ -204,6 +203,7 @@ class Agent:
                 return False
         if self._l3.apply(now) or self._policy.cut(now):
             return True
+        self._passed = True
         if self._policy.enforced and not self._cluster.locked:
             self._enforced_revision = self._revision
         return False

@@ -3,6 +3,7 @@
 Invariants:
 * The calculation holds what the store said last, or the snapshot's state when the store does not answer at the
   start; an outage takes nothing away.
+* A policy that is broken goes on as it last was in order (`LastValid`).
 * What the snapshot held and the store no longer has goes when the store's own snapshot is complete.
 * While ClusterInformation says that the store is locked, updates are taken in and not acted on: somebody may be
   filling it, and half a cluster must not be taken for the whole.
@@ -18,7 +19,9 @@ from typing import Any
 import structlog
 
 from tortie.agent.admission import Admission
+from tortie.agent.last_valid import LastValid
 from tortie.agent.snapshot import Snapshot, SnapshotFile
+from tortie.calc.firewall import POLICIES
 from tortie.calc.graph import Graph
 from tortie.datastore import format
 from tortie.datastore.api import Datastore, Event
@@ -60,6 +63,7 @@ class Cluster:
         self._admission = admission
         self._wake = wake
         self._items: dict[str, bytes] = {}
+        self._last_valid = LastValid(file.policies())
         self._unconfirmed: set[str] = set()  # keys of items that the store has not said yet, or not again
         self._unsaved = asyncio.Event()
         self._incomplete = asyncio.Event()
@@ -144,12 +148,17 @@ class Cluster:
         key = keys.from_path(event.key)
         if key is None:
             return
+        before = self._items.pop(event.key, None)
         if event.value is None:
-            self._items.pop(event.key, None)
+            self._last_valid.forget(event.key)
             self._graph.update(key, None)
         else:
             self._items[event.key] = event.value
             value = from_store(key, event.value, event.revision)
+            if isinstance(value, Resource):
+                self._last_valid.forget(event.key)
+            elif key.kind in POLICIES and (valid := self._last_valid.of_broken(event.key, key, before)) is not None:
+                self._graph.update(key, valid)
             self._graph.update(key, value)
             if key == CLUSTER_INFORMATION and isinstance(value, Resource):
                 self._note_lock(value)
@@ -203,7 +212,12 @@ class Cluster:
         while True:
             await self._unsaved.wait()
             self._unsaved.clear()
-            snapshot = Snapshot(datastore=self._datastore.url, revision=self.revision, items=dict(self._items))
+            snapshot = Snapshot(
+                datastore=self._datastore.url,
+                revision=self.revision,
+                items=dict(self._items),
+                last_valid=dict(self._last_valid.kept),
+            )
             began = clock()
             try:
                 await asyncio.to_thread(self._file.write, snapshot)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from tortie.agent.last_valid import is_policy
 from tortie.datastore.cluster import CLUSTER_PATH, guid_of
 
 LOG = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     datastore: str
     revision: int
     items: Mapping[str, bytes]
+    last_valid: Mapping[str, bytes] = {}  # of policies among the items that are broken
 
     @property
     def cluster(self) -> str:
@@ -48,6 +50,13 @@ class _Head(msgspec.Struct):
     format: int = FORMAT
 
 
+class _Policies(msgspec.Struct):
+    """A snapshot of which few items are wanted."""
+
+    items: dict[str, msgspec.Raw]
+    last_valid: dict[str, bytes] = {}
+
+
 class SnapshotFile:
     """The file; `path` is in the state directory."""
 
@@ -61,6 +70,15 @@ class SnapshotFile:
         except (OSError, msgspec.DecodeError):  # `read` says why
             return ""
         return guid_of(head.items.information)
+
+    def policies(self) -> dict[str, bytes]:
+        """The policies of the snapshot, of broken ones the last version that was in order."""
+        try:
+            found = msgspec.json.decode(self._path.read_bytes(), type=_Policies)
+            items = {path: msgspec.json.decode(raw, type=bytes) for path, raw in found.items.items() if is_policy(path)}
+        except (OSError, msgspec.DecodeError):  # `read` says why
+            return {}
+        return {**items, **found.last_valid}
 
     def read(self, datastore: str) -> Snapshot | None:
         """The state last written, or None with the reason in the log.

@@ -186,3 +186,46 @@ def test_drops_are_followed_across_a_restart(pair: tuple[RunningAgent, Namespace
                 agent.start_and_wait()
         finally:
             followed.terminate()
+
+
+def test_the_last_valid_version_of_a_policy_outlives_a_restart(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    broken = {"selector": "all()", "order": 1, "types": ["Ingress"], "ingress": [{"action": "Perhaps"}]}
+    deny_from(agent, "Deny")
+    deny_from(agent, "Allow")
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.icmp", broken)
+    assert answered(first, "10.65.0.2")
+    wait_saved(agent)
+    agent.stop(signal.SIGKILL)
+    agent.start_and_wait()
+    assert answered(first, "10.65.0.2")
+    # It is broken while no agent looks.
+    deny_from(agent, "Deny")
+    wait_saved(agent)
+    agent.stop(signal.SIGKILL)
+    document = {"kind": "GlobalNetworkPolicy", "apiVersion": "projectcalico.org/v3", "spec": broken}
+    value = json.dumps(document | {"metadata": {"name": "default.icmp"}}).encode()
+    put(agent.store, f"{PREFIX}/globalnetworkpolicies/default.icmp", value)
+    agent.start_and_wait()
+    assert not answered(first, "10.65.0.2")
+
+
+def wait_saved(agent: RunningAgent) -> None:
+    """Until the snapshot is of what the agent enforces."""
+    revision = agent.status()["enforced_revision"]
+    file = agent.directory / "state" / "snapshot.json"
+    agent.wait(lambda _: file.exists() and json.loads(file.read_text())["revision"] >= revision)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_restart_writes_and_loses_nothing(pair: tuple[RunningAgent, Namespace], backend: str) -> None:
+    agent, first = pair
+    use(agent, backend)
+    ping = Ping(first, "10.65.0.2", 3000)
+    for _ in range(3):
+        agent.stop(signal.SIGKILL)
+        agent.start()
+        board = agent.wait(lambda board: board["in_sync"] and len(board["endpoints"]) == 2)
+        assert {report["state"] for report in board["endpoints"].values()} == {"up"}
+        assert (board["writes"], board["policy_writes"], board["policy_backend"]) == (0, 0, backend)
+    assert ping.lost() == 0
