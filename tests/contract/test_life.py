@@ -15,6 +15,7 @@ from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import packet, policy, profile, workload
 from tortie.dataplane.contract import Options, PolicyBackend, load, names
+from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
@@ -149,6 +150,16 @@ def test_what_is_in_force_outlives_the_agent_and_is_adopted_without_a_write(host
     host.take(ALL)
     assert host.backend.writes == 0
     assert host.passes(ALLOWED, DENIED) == [True, False]
+
+
+def test_where_conversations_may_be_older_than_tracking_policy_judges_their_packets(host: Host) -> None:
+    allowed, denied = "calia 10.65.0.1:10 > 10.65.0.2:80 tcp ack", "calia 10.65.0.1:10 > 10.65.0.2:81 tcp ack"
+    host.take(ALL)
+    assert host.passes(ALLOWED, allowed, denied) == [True, False, False]
+    host.take(PolicyChanges(settings=PolicySettings(lenient=True)))
+    assert host.passes(ALLOWED, allowed, denied) == [True, True, False]
+    host.take(PolicyChanges(settings=PolicySettings()))
+    assert host.passes(ALLOWED, allowed, denied) == [True, False, False]
 
 
 def test_where_it_never_ran_there_is_nothing_to_remove_and_nothing_made_by_looking(netns: NetnsFactory) -> None:

@@ -85,7 +85,7 @@ class Agent:
         # Before the first read-back, so that no change falls between the two.
         self._monitor = Monitor()
         wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._wake.set)
-        self._policy = Enforcement(self._netlink, wake, settings.xtables_lock)
+        self._policy = Enforcement(self._netlink, wake, settings.xtables_lock, state_dir)
         self._packets = PacketLog(self._policy.listen)
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink

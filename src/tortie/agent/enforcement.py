@@ -4,15 +4,20 @@ Invariants:
 * Nothing that was let pass before is cut by a start: a backend begins with what is in force and adds what is missing.
 * The backend that a change of settings asks for has all of policy in the kernel before the one before it is let go.
   A host has one in the end: what others left, ever, is removed.
+* Where policy was never in force, connections may be older than their tracking: for `LENIENT_S` TCP packets in the
+  middle of a conversation are judged by policy, and dropped after that, like those of a connection that was cut.
 * A revision is enforced when the kernel has its policy and no tracked connection remains that it denies.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from tortie.dataplane import contract
@@ -33,6 +38,7 @@ from tortie.model.resource import ResourceKey
 LOG = structlog.get_logger(__name__)
 
 RETRY_S = 1.0
+LENIENT_S = 60.0
 
 
 class Wanted(NamedTuple):
@@ -45,10 +51,12 @@ class Wanted(NamedTuple):
 class Enforcement:
     """Plain calls but for `run`; the agent decides when."""
 
-    def __init__(self, netlink: NetlinkSocket, wake: Callable[[], object], xtables_lock: str) -> None:
+    def __init__(self, netlink: NetlinkSocket, wake: Callable[[], object], xtables_lock: str, state_dir: Path) -> None:
         self._netlink = netlink
         self._wake = wake
         self._lock = xtables_lock
+        self._was_here = state_dir / "policy-was-in-force"
+        self._lenient_until: float | None = None if self._was_here.exists() else math.inf  # loop time
         self._state = IndexedState()
         self._judge = BulkJudge(self._state)
         self._flows = FlowAudit(self._state, self._judge, NetfilterSocket, netlink)
@@ -75,6 +83,9 @@ class Enforcement:
 
     def take(self, changes: PolicyChanges) -> None:
         """Takes what changed of policy."""
+        if changes.settings is not None and self._lenient_until is not None:
+            lenient = msgspec.structs.replace(changes.settings, lenient=True)
+            changes = msgspec.structs.replace(changes, settings=lenient)
         for backend in self._running.values():
             backend.take(changes)
         self._state.take(changes)
@@ -109,6 +120,8 @@ class Enforcement:
     def apply(self, now: float) -> bool:
         """A bounded step of making the kernel equal to what was taken; True when the next is due at once."""
         self._settled = False
+        if self._lenient_until is not None and now >= self._lenient_until:
+            self._end_leniency()
         if now < self._not_before:
             return False
         try:
@@ -130,7 +143,7 @@ class Enforcement:
         self._problem = None
         self._settled = not backend.busy
         if self._alone != self._made and self._settled and backend.in_sync:
-            self._let_others_go()
+            self._let_others_go(now)
         return False
 
     def cut(self, now: float) -> bool:
@@ -191,6 +204,8 @@ class Enforcement:
         due = [backend.next_due() for backend in self._running.values()] + [self._flows.next_due()]
         if self._made != self._wanted or self._problem is not None:
             due.append(self._not_before)
+        if self._lenient_until not in (None, math.inf):
+            due.append(self._lenient_until)
         return min((each for each in due if each is not None), default=None)
 
     async def run(self) -> None:
@@ -237,12 +252,23 @@ class Enforcement:
             self._ended_writes += backend.writes
             backend.close()
 
-    def _let_others_go(self) -> None:
+    def _end_leniency(self) -> None:
+        self._lenient_until = None
+        try:
+            self._was_here.parent.mkdir(parents=True, exist_ok=True)
+            self._was_here.touch()
+        except OSError as error:  # then the next start is lenient again
+            LOG.warning("it cannot be noted that policy was in force", reason=str(error))
+        self.take(PolicyChanges(settings=msgspec.structs.replace(self._state.settings, lenient=False)))
+
+    def _let_others_go(self, now: float) -> None:
         """The newest backend is in force: the others end, and what any other left is removed."""
         for name in list(self._running)[:-1]:
             self._end(name)
         self._alone = self._made
         self._others_may_go.set()
+        if self._lenient_until == math.inf:
+            self._lenient_until = now + LENIENT_S
         LOG.info("policy is in force", backend=self.name)
 
     def _is_meant(self, interface: str) -> bool:

@@ -248,7 +248,7 @@ class NatPool(NamedTuple):
 
 
 class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What FelixConfiguration says of the firewall of this node."""
+    """What FelixConfiguration says of the firewall of this node, and what its host must bear with."""
 
     endpoint_to_host: Literal["Drop", "Accept", "Return"] = "Drop"  # after a workload's own policy allowed it
     deny: Literal["Drop", "Reject"] = "Drop"
@@ -259,3 +259,6 @@ class PolicySettings(msgspec.Struct, frozen=True, kw_only=True):
     vxlan_port: int = 4789
     nat_address: IPv4Address | None = None  # None: the address of the interface that the packet leaves by
     nat_excludes_hosts: bool = False  # hosts' own addresses are not translated to either
+    # A TCP packet that would open tracking in the middle of a conversation is judged by policy, not dropped: the
+    # conversation may be older than tracking on this host.
+    lenient: bool = False

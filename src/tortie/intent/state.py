@@ -99,7 +99,6 @@ class PolicyState(msgspec.Struct, kw_only=True):
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
     exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's, or an endpoint names them, and are none
-    lenient_until_tracked: bool = False  # a flow may be older than this host's first tracking, or has just moved here
 
     def take(self, changes: PolicyChanges) -> None:
         """Costs as much as there is in the changes."""

@@ -366,7 +366,7 @@ class Journey:
 
     def _is_mid_stream(self) -> bool:
         """A TCP packet that would open tracking in the middle of a conversation: perhaps one that was cut."""
-        if self.packet.protocol != TCP or self.flow is not Flow.NEW or self.state.lenient_until_tracked:
+        if self.packet.protocol != TCP or self.flow is not Flow.NEW or self.state.settings.lenient:
             return False
         return (self.packet.tcp_flags or 0) & (FIN | SYN | RST | ACK) != SYN
 

@@ -229,3 +229,22 @@ def test_a_restart_writes_and_loses_nothing(pair: tuple[RunningAgent, Namespace]
         assert {report["state"] for report in board["endpoints"].values()} == {"up"}
         assert (board["writes"], board["policy_writes"], board["policy_backend"]) == (0, 0, backend)
     assert ping.lost() == 0
+
+
+def test_a_first_start_ends_no_connection(agent: RunningAgent, netns: NetnsFactory) -> None:
+    first, second = netns("w1"), netns("w2")
+    agent.attach("w1", netns=first.path, addresses=["10.65.0.1"])
+    agent.attach("w2", netns=second.path, addresses=["10.65.0.2"])
+    # As a version without policy leaves a host.
+    agent.stop()
+    agent.namespace.run("nft delete table inet tortie")
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(second.call(lambda: socket.create_server(("10.65.0.2", 80))))
+        client = sockets.enter_context(first.call(lambda: socket.create_connection(("10.65.0.2", 80), timeout=5)))
+        server = sockets.enter_context(listener.accept()[0])
+        server.settimeout(5)
+        agent.start_and_wait()
+        for text in (b"goes", b"on"):
+            client.send(text)
+            assert server.recv(10) == text
+    assert not (agent.directory / "state" / "policy-was-in-force").exists()

@@ -161,7 +161,7 @@ def test_a_denial_of_policy_may_be_told_and_a_disguise_never() -> None:
 
 
 def test_while_flows_may_be_older_than_tracking_policy_judges_them() -> None:
-    state = msgspec.structs.replace(STATE, lenient_until_tracked=True)
+    state = msgspec.structs.replace(STATE, settings=msgspec.structs.replace(SETTINGS, lenient=True))
     assert judged(state, "eth0 10.65.0.8:9 > 10.65.0.2:5432 tcp ack") == "accept policy"
     assert judged(state, "eth0 10.65.0.9:9 > 10.65.0.2:5432 tcp ack") == "drop policy db ingress 0"
 

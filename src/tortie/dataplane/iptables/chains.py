@@ -23,7 +23,7 @@ from tortie.dataplane.iptables.rows import COMMENT_BYTES, FAMILIES, FILTER, Rows
 from tortie.dataplane.naming import comment_of, digest
 from tortie.errors import UsageError
 from tortie.intent import policy as intent
-from tortie.intent.policy import Action, Chain, Direction, ObjectKey, Policy
+from tortie.intent.policy import Action, Chain, Direction, ObjectKey, Policy, PolicySettings
 from tortie.intent.verdict import Reason
 
 ALLOW = chain_name("allow")
@@ -150,15 +150,16 @@ def asked(applies: Chain, direction: Direction, marks: Marks) -> Iterator[Rule]:
         yield Rule(f"{is_set(marks.allowed)} -j RETURN")
 
 
-def tracked(marks: Marks) -> Iterator[Rule]:
+def tracked(settings: PolicySettings, marks: Marks) -> Iterator[Rule]:
     """What every endpoint begins with: nothing is decided yet, and what belongs to a conversation is allowed."""
     yield clear_mark(marks.both)
     yield Rule(f"{ESTABLISHED} -g {ALLOW}")
-    yield from guard()
+    yield from guard(settings)
 
 
-def guard() -> Iterator[Rule]:
+def guard(settings: PolicySettings) -> Iterator[Rule]:
     """What is asked of a packet that no conversation vouches for, before any policy is."""
     yield Rule(f"-m conntrack --ctstate INVALID -g {dropped(Reason.INVALID)}")
-    new = "-p 6 -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
-    yield Rule(f"{new} -g {dropped(Reason.MID_STREAM)}")
+    if not settings.lenient:
+        new = "-p 6 -m conntrack --ctstate NEW -m tcp ! --tcp-flags FIN,SYN,RST,ACK SYN"
+        yield Rule(f"{new} -g {dropped(Reason.MID_STREAM)}")

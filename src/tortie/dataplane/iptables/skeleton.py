@@ -48,7 +48,7 @@ def skeleton(settings: PolicySettings, marks: Marks) -> Rows:
         rows |= chain(family, RAW, CHECKED, _checked(family, settings))
         rows |= chain(family, FILTER, ALLOW, [set_mark(marks.allowed)])
         rows |= chain(family, FILTER, PASS, [set_mark(marks.passed)])
-        rows |= chain(family, FILTER, TRACKED, tracked(marks))
+        rows |= chain(family, FILTER, TRACKED, tracked(settings, marks))
         rows |= chain(family, FILTER, TO_HOST, _to_host(family, settings, marks))
     return rows
 
@@ -96,7 +96,7 @@ def _to_host(family: Family, settings: PolicySettings, marks: Marks) -> Iterator
     else:
         yield Rule(f"{_udp(68, 67)} -j ACCEPT")
     yield Rule(f"{ESTABLISHED} -j ACCEPT")
-    yield from guard()
+    yield from guard(settings)
     if settings.endpoint_to_host == "Drop":
         yield Rule(f"-g {dropped(Reason.ENDPOINT_TO_HOST)}")
         return

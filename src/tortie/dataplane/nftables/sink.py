@@ -67,7 +67,6 @@ class NftablesBackend:
         self._prefixes = prefixes
         self._exempt: frozenset[str] = frozenset()
         self._settings = PolicySettings()
-        self._lenient = False
         self._pools: tuple[NatPool, ...] = ()
         self._hosts: frozenset[Address] = frozenset()
         self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
@@ -90,6 +89,8 @@ class NftablesBackend:
     def take(self, changes: PolicyChanges) -> None:
         """Takes what changed; costs as much as there is in the changes."""
         if changes.settings is not None and changes.settings != self._settings:
+            if changes.settings.lenient != self._settings.lenient:
+                self._stale.update(self._users)
             self._settings = changes.settings
             self._render_skeleton()
         self._pools = self._pools if changes.pools is None else changes.pools
@@ -194,7 +195,7 @@ class NftablesBackend:
         name, rows = endpoint_chain(
             use.chain,
             use.place,
-            guard(lenient=self._lenient),
+            guard(self._settings),
             self._policies,
             lambda set_id: bool(self._covers.get((set_id, family))),
         )
@@ -226,7 +227,7 @@ class NftablesBackend:
         self._set_rows(("dispatch", key), rows)
 
     def _render_skeleton(self) -> None:
-        self._set_rows(("skeleton", None), skeleton(self._settings, self._prefixes, lenient=self._lenient))
+        self._set_rows(("skeleton", None), skeleton(self._settings, self._prefixes))
 
     # --- Sets
 

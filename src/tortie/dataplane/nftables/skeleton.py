@@ -71,7 +71,7 @@ NFPROTO = {4: b"\x02", 6: b"\x0a"}
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
 
 
-def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bool) -> Rows:
+def skeleton(settings: PolicySettings, prefixes: tuple[str, ...]) -> Rows:
     """Every row that stands whatever the endpoints are."""
     rows: Rows = {}
     for name in (ARRIVE, *FROM.values(), *TO.values()):
@@ -82,7 +82,7 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, lenient: bo
     chains = {drop_chain(reason): ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
     chains |= {
         CHECKED: ChainSpec(tuple(_checked(settings))),
-        TO_HOST: ChainSpec(tuple(_to_host(settings, lenient=lenient))),
+        TO_HOST: ChainSpec(tuple(_to_host(settings))),
         "prerouting": _base(InetHook.PREROUTING, Priority.RAW, _prerouting(prefixes)),
         "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, _forward(MetaKey.IIFNAME, FROM)),
         "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, _forward(MetaKey.OIFNAME, TO)),
@@ -122,10 +122,10 @@ def exemption(interfaces: Iterable[str]) -> Rows:
     return {RowKey(Kind.MEMBER, MemberKey(EXEMPT, ifname(name))): None for name in interfaces}
 
 
-def guard(*, lenient: bool) -> tuple[KernelRule, ...]:
+def guard(settings: PolicySettings) -> tuple[KernelRule, ...]:
     """What is asked of a packet that no conversation vouches for, before any policy is."""
     rules = [rule(*in_state(CtState.INVALID), to=dropped(Reason.INVALID))]
-    if not lenient:
+    if not settings.lenient:
         flags = FIN | SYN | RST | ACK
         rules.append(
             rule(
@@ -207,13 +207,13 @@ def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
     yield rule(to=ACCEPT)
 
 
-def _to_host(settings: PolicySettings, *, lenient: bool) -> Iterator[KernelRule]:
+def _to_host(settings: PolicySettings) -> Iterator[KernelRule]:
     for kind in _NEIGHBOUR_DISCOVERY:
         yield rule(*_icmp(ICMPV6, kind), to=ACCEPT)
     yield rule(*_udp(68, 67), to=ACCEPT)
     yield rule(*_udp(546, 547), to=ACCEPT)
     yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
-    yield from guard(lenient=lenient)
+    yield from guard(settings)
     if settings.endpoint_to_host == "Drop":
         yield rule(to=dropped(Reason.ENDPOINT_TO_HOST))
         return
