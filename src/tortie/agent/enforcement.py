@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
+from tortie.agent.closed import open_up
 from tortie.dataplane import contract
 from tortie.dataplane.contract import Options, PolicyBackend
 from tortie.dataplane.events import Listener
@@ -209,7 +211,7 @@ class Enforcement:
         return min((each for each in due if each is not None), default=None)
 
     async def run(self) -> None:
-        """Removes what other backends left in the kernel, whenever one has come in force."""
+        """Removes what others left in the kernel, whenever a backend has come in force."""
         while True:
             await self._others_may_go.wait()
             self._others_may_go.clear()
@@ -217,13 +219,15 @@ class Enforcement:
             if made is None:
                 continue
             self._left = None
+            removals: dict[str, Callable[[], None]] = {"tortie-closed.service": open_up}
             for name in contract.names():
-                if name == made.name:
-                    continue
+                if name != made.name:
+                    removals[f"policy backend {name}"] = partial(contract.load(name).remove, made.options)
+            for subject, remove in removals.items():
                 try:
-                    await asyncio.to_thread(contract.load(name).remove, made.options)
+                    await asyncio.to_thread(remove)
                 except TortieError as error:
-                    self._left = Noted(subject=f"policy backend {name}", reason=f"what it left stays: {error}")
+                    self._left = Noted(subject=subject, reason=f"what it left stays: {error}")
             self._wake()
 
     def close(self) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -248,3 +250,21 @@ def test_a_first_start_ends_no_connection(agent: RunningAgent, netns: NetnsFacto
             client.send(text)
             assert server.recv(10) == text
     assert not (agent.directory / "state" / "policy-was-in-force").exists()
+
+
+def test_what_is_closed_from_boot_on_is_opened_by_policy(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+    agent.stop()
+    unit = (Path(__file__).parents[3] / "systemd" / "tortie-closed.service").read_text().replace("\\\n", "")
+    condition, command = (re.search(f"^{word}=(.*)$", unit, re.MULTILINE) for word in ("ExecCondition", "ExecStart"))
+    assert condition is not None
+    assert command is not None
+    with pytest.raises(pytest.fail.Exception):
+        agent.namespace.run(condition[1])  # policy is in force already
+    agent.namespace.run("nft delete table inet tortie")
+    agent.namespace.run(condition[1])
+    agent.namespace.run(command[1])
+    assert not answered(first, "10.65.0.2")
+    agent.start_and_wait()
+    agent.wait(lambda _: "closed" not in agent.namespace.run("nft list tables"))
+    assert answered(first, "10.65.0.2")

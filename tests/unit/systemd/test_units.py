@@ -14,6 +14,7 @@ from tortie.bootstrap import Bootstrap
 UNITS = Path(__file__).parents[3] / "systemd"
 AGENT = UNITS / "tortie-agent.service"
 BIRD = UNITS / "tortie-bird.service"
+CLOSED = UNITS / "tortie-closed.service"
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian package systemd)"
@@ -47,7 +48,7 @@ def installed(unit: Path, directory: Path) -> Path:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [AGENT, BIRD], ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", [AGENT, BIRD, CLOSED], ids=lambda unit: unit.stem)
 def test_systemd_accepts_the_unit_without_a_word(unit: Path, tmp_path: Path) -> None:
     result = analyze("verify", "--man=no", installed(unit, tmp_path))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
