@@ -32,6 +32,7 @@ from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.packets import PacketLog
 from tortie.agent.reporter import Reporter
+from tortie.agent.routing import Routing
 from tortie.agent.routing_daemon import RoutingDaemon
 from tortie.agent.servers import servers_of
 from tortie.agent.snapshot import SnapshotFile
@@ -43,7 +44,6 @@ from tortie.datastore import open_datastore
 from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import KernelError, Problem
-from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.report import EndpointReport, EndpointState, Noted
 from tortie.intent.settings import Settings
 from tortie.kernel.netlink.monitor import Monitor, Overflow
@@ -89,7 +89,7 @@ class Agent:
         self._packets = PacketLog(self._policy.listen)
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink
-        self._waiting: dict[ResourceKey, LocalEndpoint] = {}  # to be routed when their policy is in force
+        self._routing = Routing(self._policy, self._l3)
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config)
@@ -185,7 +185,7 @@ class Agent:
             return True
         if not (self._passed or self._policy.settled):
             return False
-        self._route_what_is_enforced()
+        self._routing.hand_over(at_start=not self._passed)
         if now >= self._resync_at:
             # Set first: an overflow between the steps asks for another read-back, and must not be forgotten.
             self._resync_at = now + self._settings.audit_interval_s
@@ -219,24 +219,9 @@ class Agent:
             return False
         return True
 
-    def _route_what_is_enforced(self) -> None:
-        """Hands the endpoints to l3 whose policy is in force; at the start all.
-
-        What is not wanted then would be removed, and a route to a closed interface harms nobody.
-        """
-        for key, endpoint in list(self._waiting.items()):
-            if endpoint.refused or not self._passed or not self._policy.missing(key):
-                self._l3.desire(key, endpoint)
-                del self._waiting[key]
-
     def _take_changes(self) -> None:
         changes = self._graph.flush(ENDPOINTS_PER_STEP)
-        for key, endpoint in changes.endpoints.items():
-            if endpoint is None:
-                self._waiting.pop(key, None)
-                self._l3.desire(key, None)
-            else:
-                self._waiting[key] = endpoint
+        self._routing.take(changes.endpoints)
         if changes.policy is not None:
             self._policy.take(changes.policy)
         if changes.bgp is not None:
@@ -258,7 +243,7 @@ class Agent:
 
     def _post(self) -> None:
         cluster = self._cluster
-        reports = self._reports()
+        reports = self._routing.reports
         self._log_errors(reports)
         self._noticeboard.post(
             msgspec.structs.replace(
@@ -280,25 +265,6 @@ class Agent:
                 loop_lag_ms=self._lag_ms,
             )
         )
-
-    def _reports(self) -> Mapping[str, EndpointReport]:
-        """What l3 says of each endpoint, but of those whose policy is not in force that."""
-        reports = dict(self._l3.reports)
-        if not self._policy.settled:
-            return reports
-        for key, reason in self._policy.lacking:
-            if (before := reports.get(key.full_name)) is not None:
-                reports[key.full_name] = msgspec.structs.replace(
-                    before, state=EndpointState.ERROR, reason=f"its policy is not in force: {reason}"
-                )
-        for key, endpoint in self._waiting.items():
-            reports[key.full_name] = EndpointReport(
-                state=EndpointState.ERROR,
-                reason=f"its policy is not in force: {self._policy.missing(key)}",
-                interface=endpoint.interface,
-                addresses=tuple(map(str, endpoint.addresses)),
-            )
-        return reports
 
     def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
         before = self._noticeboard.board.endpoints

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -40,6 +40,8 @@ from tortie.model.resource import ResourceKey
 LOG = structlog.get_logger(__name__)
 
 RETRY_S = 1.0
+# Between two looks at what each endpoint lacks, while something does: 10 us an endpoint.
+LOOK_AGAIN_S = 1.0
 LENIENT_S = 60.0
 
 
@@ -73,6 +75,8 @@ class Enforcement:
         self._others_may_go = asyncio.Event()
         self._left: Noted | None = None  # what of it could not be removed
         self._settled = False
+        self._lacking: dict[ResourceKey, str] = {}
+        self._look_at = 0.0  # loop time of the next look at them
         self._ended_writes = 0
 
     def configure(self, settings: Settings) -> None:
@@ -93,6 +97,7 @@ class Enforcement:
         self._state.take(changes)
         self._judge.take(changes)
         self._flows.take(changes)
+        self._look_at = 0.0
         if changes.workloads or changes.host_endpoints:
             self._facts_seen = -1
 
@@ -146,6 +151,7 @@ class Enforcement:
         self._settled = not backend.busy
         if self._alone != self._made and self._settled and backend.in_sync:
             self._let_others_go(now)
+        self._look_for_lacking(now)
         return False
 
     def cut(self, now: float) -> bool:
@@ -168,14 +174,14 @@ class Enforcement:
             return self._problem.reason
         return "no policy backend runs yet" if self._newest is None else self._newest.missing(key)
 
+    def leaves_alone(self, interface: str) -> bool:
+        """The interface is the host's own, whoever names it."""
+        return interface in self._state.exempt_interfaces
+
     @property
-    def lacking(self) -> Iterator[tuple[ResourceKey, str]]:
+    def lacking(self) -> Mapping[ResourceKey, str]:
         """The workloads whose policy is not in force, each with what is missing."""
-        if self._in_force:
-            return
-        for key in self._state.workloads:
-            if reason := self.missing(key):
-                yield key, reason
+        return self._lacking
 
     @property
     def _newest(self) -> PolicyBackend | None:
@@ -274,6 +280,14 @@ class Enforcement:
         if self._lenient_until == math.inf:
             self._lenient_until = now + LENIENT_S
         LOG.info("policy is in force", backend=self.name)
+
+    def _look_for_lacking(self, now: float) -> None:
+        if self._in_force:
+            self._lacking = {}
+        elif self._settled and now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S
+            looked = ((key, self.missing(key)) for key in self._state.workloads)
+            self._lacking = {key: reason for key, reason in looked if reason}
 
     def _is_meant(self, interface: str) -> bool:
         return interface.startswith(self._state.interface_prefixes) or interface in self._state.interfaces
