@@ -209,20 +209,40 @@ class Cluster:
 
     async def _save_when_changed(self) -> None:
         clock = asyncio.get_running_loop().time
-        while True:
-            await self._unsaved.wait()
-            self._unsaved.clear()
-            snapshot = Snapshot(
-                datastore=self._datastore.url,
-                revision=self.revision,
-                items=dict(self._items),
-                last_valid=dict(self._last_valid.kept),
-            )
-            began = clock()
-            try:
-                await asyncio.to_thread(self._file.write, snapshot)
-                self._admission.remembered(snapshot.cluster)
-            except OSError as error:
-                LOG.warning("local snapshot cannot be written", reason=str(error))
-                self._unsaved.set()
-            await asyncio.sleep(max(SNAPSHOT_INTERVAL_S, SNAPSHOT_SHARE * (clock() - began)))
+        try:
+            while True:
+                await self._unsaved.wait()
+                began = clock()
+                await self._save()
+                await asyncio.sleep(max(SNAPSHOT_INTERVAL_S, SNAPSHOT_SHARE * (clock() - began)))
+        finally:
+            # An agent that is stopped may find the store silent when it starts again.
+            if self._unsaved.is_set():
+                await self._save()
+
+    async def _save(self) -> None:
+        """Is not left while the file is being written: two writers would spoil it."""
+        self._unsaved.clear()
+        snapshot = Snapshot(
+            datastore=self._datastore.url,
+            revision=self.revision,
+            items=dict(self._items),
+            last_valid=dict(self._last_valid.kept),
+        )
+        writing = asyncio.create_task(asyncio.to_thread(self._file.write, snapshot))
+        try:
+            await _to_its_end(writing)
+            self._admission.remembered(snapshot.cluster)
+        except OSError as error:
+            LOG.warning("local snapshot cannot be written", reason=str(error))
+            self._unsaved.set()
+
+
+async def _to_its_end(task: asyncio.Task[None]) -> None:
+    """Waits for a task that is not to be cancelled; a cancellation of the waiting comes after its end."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        task.exception()  # nobody is left to be told of it
+        raise

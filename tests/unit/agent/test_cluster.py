@@ -116,6 +116,19 @@ async def test_a_new_store_is_begun_and_its_cluster_remembered(store: Datastore,
     assert await store.get(format.KEY) is not None
 
 
+async def test_a_stop_forgets_nothing_that_was_taken(store: Datastore, tmp_path: Path) -> None:
+    """Also what came just after the snapshot that was written last."""
+    await begin(store, "a")
+    async with running(store, tmp_path) as agent:
+        await agent.when(lambda: agent.snapshot.read(store.url) is not None)
+        for name in ("b", "c"):
+            await store.txn([], [put(name, f"10.65.1.{ord(name)}")])
+            await agent.when(lambda name=name: name in agent.endpoints)  # type: ignore[misc]
+    snapshot = SnapshotFile(tmp_path / "snapshot.json").read(store.url)
+    assert snapshot is not None
+    assert {put(name, "").key for name in "abc"} <= snapshot.items.keys()
+
+
 @pytest.mark.parametrize("others", ["empty", "another cluster"])
 async def test_the_store_becomes_another_and_comes_back(store: Datastore, tmp_path: Path, others: str) -> None:
     await begin(store, "a", "b")
