@@ -17,7 +17,7 @@ import pytest
 from tests.netns.agent.conftest import AgentFactory, agent, agents
 from tests.netns.agent.running import RunningAgent
 from tests.netns.agent.test_life import PREFIX
-from tests.netns.agent.test_policy import BACKENDS, store, use
+from tests.netns.agent.test_policy import BACKENDS, store, use, wait_enforced
 from tests.netns.conftest import Namespace, NetnsFactory, netns
 from tortie.datastore import open_datastore
 from tortie.datastore.api import Put
@@ -103,7 +103,7 @@ def test_a_thousand_changes(host: tuple[RunningAgent, Namespace]) -> None:
     change(agent, range(10))
     with Probe(first, "10.65.0.2") as allowed, Probe(first, "10.65.0.3") as denied:
         revision = change(agent, range(10, CHANGES), pause_s=0.005)
-        agent.wait(lambda board: board["enforced_revision"] >= revision)
+        wait_enforced(agent, revision)
     assert allowed.sent - allowed.answered <= 1  # the last may be under way at the end
     assert denied.answered == 0
     assert denied.sent > CHANGES / 10  # each waits for its answer for 10 ms
@@ -123,7 +123,7 @@ def test_a_hundred_deaths_while_policy_changes(host: tuple[RunningAgent, Namespa
                 agent.stop(signal.SIGKILL)
             agent.start()
             if number % 10 == 9:
-                agent.wait(lambda board, revision=revision: board["enforced_revision"] >= revision)  # type: ignore[misc]
-        agent.wait(lambda board: board["enforced_revision"] >= revision)
+                wait_enforced(agent, revision)
+        wait_enforced(agent, revision)
     assert allowed.sent - allowed.answered <= 1
     assert denied.answered == 0

@@ -63,7 +63,7 @@ class Cluster:
         self._admission = admission
         self._wake = wake
         self._items: dict[str, bytes] = {}
-        self._last_valid = LastValid(file.policies())
+        self._last_valid = LastValid(file.policies)
         self._unconfirmed: set[str] = set()  # keys of items that the store has not said yet, or not again
         self._unsaved = asyncio.Event()
         self._incomplete = asyncio.Event()

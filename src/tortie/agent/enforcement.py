@@ -30,6 +30,7 @@ from tortie.dataplane.l3.facts import Facts
 from tortie.errors import KernelError, TortieError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
+from tortie.intent.policy import Address
 from tortie.intent.report import Noted
 from tortie.intent.settings import Settings
 from tortie.intent.state import PolicyChanges, everything
@@ -71,6 +72,7 @@ class Enforcement:
         self._not_before = 0.0  # loop time of the next attempt to make or to read
         self._problem: Noted | None = None
         self._facts_seen = -1
+        self._interfaces: Mapping[str, frozenset[Address]] = {}  # of the host; known while there are host endpoints
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._others_may_go = asyncio.Event()
         self._left: Noted | None = None  # what of it could not be removed
@@ -114,10 +116,10 @@ class Enforcement:
         if exempt != self._state.exempt_interfaces:
             self._state.exempt_interfaces = exempt
             self._flows.demand()
+        self._interfaces = facts.interfaces() if self._state.host_endpoints else {}
         for backend in self._running.values():
             backend.exempt(exempt)
-            if self._state.host_endpoints:
-                backend.observe(facts.interfaces())
+            backend.observe(self._interfaces)
 
     def resync(self) -> None:
         """Asks for a whole read-back of the kernel, to be done by `apply`."""
@@ -253,7 +255,7 @@ class Enforcement:
         self._running[self._wanted.name], self._made = made, self._wanted
         made.take(everything(self._state))
         made.exempt(self._state.exempt_interfaces)
-        self._facts_seen = -1  # it is to see them too
+        made.observe(self._interfaces)
         self._reading = made.resync()
         return made
 

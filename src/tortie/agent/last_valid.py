@@ -3,7 +3,7 @@ restart, whether the policy broke before it or meanwhile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 from tortie.calc.firewall import POLICIES
@@ -13,14 +13,17 @@ from tortie.model.resource import Resource, ResourceKey
 
 
 class LastValid:
-    """By the keys of the datastore; `at_start` is what an agent before this one left."""
+    """By the keys of the datastore; `read` gives what an agent before this one left, and is called if it is needed."""
 
-    def __init__(self, at_start: Mapping[str, bytes]) -> None:
-        self._at_start = {path: value for path, value in at_start.items() if is_policy(path)}
+    def __init__(self, read: Callable[[], dict[str, bytes]]) -> None:
+        self._read = read
+        self._at_start: dict[str, bytes] | None = None
         self.kept: dict[str, bytes] = {}
 
     def of_broken(self, path: str, key: ResourceKey, before: bytes | None) -> Resource[Any] | None:
         """What stays in force of a policy that is broken; `before` is what the store said of it until now."""
+        if self._at_start is None:
+            self._at_start = self._read()
         for value in (before, self.kept.get(path), self._at_start.get(path)):
             if value is not None and isinstance(resource := from_store(key, value), Resource):
                 self.kept[path] = value
@@ -30,7 +33,8 @@ class LastValid:
     def forget(self, path: str) -> None:
         """The policy is in order, or gone."""
         self.kept.pop(path, None)
-        self._at_start.pop(path, None)
+        if self._at_start is not None:
+            self._at_start.pop(path, None)
 
 
 def is_policy(path: str) -> bool:

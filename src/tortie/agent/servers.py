@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_network
 
+from tortie.datastore.etcd.members import DEFAULT_PORT, Members
 from tortie.intent.policy import FailsafePort
 from tortie.model.scalars import Protocol
-
-_DEFAULT_PORT = 2379
-_SERVER = re.compile(r"(?:\[([0-9a-fA-F:.]+)(?:%\w+)?\]|([A-Za-z0-9_.-]+))(?::([0-9]{1,5}))?")
 
 
 def servers_of(url: str) -> frozenset[FailsafePort]:
     """None of a store that is a file. A server by name may be anywhere, and those of a DNS record have etcd's port."""
-    scheme, _, place = url.partition("://")
-    if not scheme.startswith("etcd"):
+    if not url.startswith("etcd"):
         return frozenset()
-    return frozenset(map(_port, place.split(",")))
+    return frozenset(map(_port, Members(url).named or (f"*:{DEFAULT_PORT}",)))
 
 
-def _port(text: str) -> FailsafePort:
-    found = _SERVER.fullmatch(text)
-    assert found is not None, text  # whoever opened the store has read it
-    host = found[1] or found[2]
+def _port(address: str) -> FailsafePort:
+    host, _, port = address.rpartition(":")
     try:
-        network = ip_network(host)
+        network = ip_network(host.strip("[]").partition("%")[0])
     except ValueError:
         network = None
-    return FailsafePort(Protocol.NAMES["TCP"], int(found[3] or _DEFAULT_PORT), network)
+    return FailsafePort(Protocol.NAMES["TCP"], int(port), network)

@@ -12,6 +12,7 @@ import click
 
 from tortie.cli import agent_client, terminal
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.report_form import form_option
 from tortie.explain.words import REASONS
 from tortie.model.scalars import Protocol
 
@@ -22,9 +23,6 @@ RETRY_S = 1.0
 Event = Mapping[str, Any]
 
 follow_option = click.option("-f", "--follow", is_flag=True, help="Go on with each new packet, until interrupted.")
-form_option = click.option(
-    "-o", "--output", "form", type=click.Choice(["text", "json"]), default="text", help="Lines of text or of JSON."
-)
 
 
 @click.command()

@@ -76,8 +76,6 @@ class Resource(msgspec.Struct, Generic[Spec], frozen=True, kw_only=True, gc=Fals
             and (self.source == other.source or self.document == other.document)
         )
 
-    __hash__ = None  # type: ignore[assignment]  # a document has none
-
 
 class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
     """A stored object that breaks the rules of its kind: to be treated as absent, and reported by name."""

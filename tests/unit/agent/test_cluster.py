@@ -121,9 +121,8 @@ async def test_a_stop_forgets_nothing_that_was_taken(store: Datastore, tmp_path:
     await begin(store, "a")
     async with running(store, tmp_path) as agent:
         await agent.when(lambda: agent.snapshot.read(store.url) is not None)
-        for name in ("b", "c"):
-            await store.txn([], [put(name, f"10.65.1.{ord(name)}")])
-            await agent.when(lambda name=name: name in agent.endpoints)  # type: ignore[misc]
+        await store.txn([], [put("b", "10.65.1.1"), put("c", "10.65.1.2")])
+        await agent.when(lambda: agent.endpoints == {"a", "b", "c"})
     snapshot = SnapshotFile(tmp_path / "snapshot.json").read(store.url)
     assert snapshot is not None
     assert {put(name, "").key for name in "abc"} <= snapshot.items.keys()

@@ -44,6 +44,8 @@ def open_table(sock: NetfilterSocket) -> None:
 
 def remove_table(sock: NetfilterSocket) -> None:
     """Takes the table away with all that is in it. Idempotent; an orphan has to be adopted first."""
+    if all(each.name != TABLE for each in table.dump(sock, Family.INET)):
+        return
     open_table(sock)
     commit(sock, [table.delete(Family.INET, TABLE)])
 

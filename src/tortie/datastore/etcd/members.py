@@ -40,6 +40,11 @@ class Members:
             self._addresses = [_address(part, url) for part in place.split(",")]
 
     @property
+    def named(self) -> tuple[str, ...]:
+        """The addresses, HOST:PORT, that the URL names; none of a domain that was not asked yet."""
+        return tuple(self._addresses)
+
+    @property
     def count(self) -> int:
         return max(1, len(self._addresses))
 

@@ -226,7 +226,7 @@ def add_labels(endpoint: Resource[WorkloadEndpointSpec]) -> Resource[WorkloadEnd
 def rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
     spec = endpoint.spec
     name = identity(spec)
-    if not name.workload:
+    if not name.workload:  # the types see to the rest
         yield Problem("metadata.name", endpoint.key.name, f"cannot be computed from the spec: {name.fault}")
     elif endpoint.key.name != str(name):
         yield Problem("metadata.name", endpoint.key.name, f"must follow from the spec: expected name {name}")
