@@ -21,7 +21,6 @@ types, and msgspec the class that `stand_in` makes for them.
 
 from __future__ import annotations
 
-from abc import ABCMeta
 from collections.abc import Callable
 from typing import Any
 
@@ -40,12 +39,21 @@ def stand_in(
     is_tolerated: Callable[[object], bool] = lambda _: False,
 ) -> type:
     """A field type whose values are instances of `members`."""
-    functions = {
+    attributes = {
+        "members": members,
         "from_json": staticmethod(read),
         "to_json": staticmethod(write),
         "is_tolerated": staticmethod(is_tolerated),
+        "rewrites": rewrites,
+        "is_text": True,
     }
-    marker = ABCMeta(name, (), {**functions, "rewrites": rewrites, "is_text": True})
-    for member in members:
-        marker.register(member)
-    return marker
+    return _StandIn(name, (), attributes)
+
+
+class _StandIn(type):
+    """msgspec asks of every value that was read whether it is an instance; ABCMeta takes three times as long to say."""
+
+    members: tuple[type, ...]
+
+    def __instancecheck__(cls, value: object) -> bool:
+        return isinstance(value, cls.members)

@@ -17,7 +17,7 @@ from tortie.model.schema import Spec
 Time = Annotated[
     str,
     Meta(
-        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}([.,][0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+        pattern=r"^(?a:\d\d\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|([.,]\d+)?(Z|[+-]\d\d:\d\d)))\Z",
         description="must be a time such as 2026-08-22T13:33:20Z",
     ),
 ]

@@ -31,6 +31,13 @@ def test_invalid_object_names(name: str) -> None:
     assert name_fault(name).startswith("must be ")
 
 
+@given(st.text("a0-.A\n", max_size=12))
+def test_object_names_are_dotted_words_with_dashes_inside(name: str) -> None:
+    words = name.split(".")
+    valid = all(word.strip("-") == word != "" and set(word) <= set("a0-") for word in words)
+    assert (name_fault(name) == "") == valid
+
+
 LABELS = [
     # key, value, which of them is wrong
     ("app", "web", None),

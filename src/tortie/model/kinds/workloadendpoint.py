@@ -50,7 +50,7 @@ Connections = Annotated[int, Meta(ge=0, le=2**32 - 1)] | None
 ContainerId = Annotated[
     str,
     Meta(
-        pattern=r"^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)?\Z",
+        pattern=r"^(?!-)[-a-zA-Z0-9]*\Z(?<!-)",
         description="must be letters, digits and -, beginning and ending with a letter or digit",
     ),
 ]
