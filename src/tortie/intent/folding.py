@@ -5,9 +5,10 @@ kernel, asked once, instead of a rule each. A thousand rules one by one leave a 
 lookups all of it.
 
 Invariants:
-* For every packet the same rule is found first as in the list: so neither what happens changes nor who is named as
-  the reason.
-* A rule joins the lookup of its shape above others only if no packet matches it and one of those.
+* For every packet the action of the rule that the list has first is found. It is found by that rule itself, unless
+  others of the same action match the packet too: a counter of the kernel may then be another's. Who is named as the
+  reason of a drop does not change: `verdict()` says it, which reads the list.
+* A rule joins the lookup of its shape above rules of other actions only if no packet matches it and one of those.
 * No packet matches two entries of a lookup, so the kernel may keep them in any order; of equal keys the first stays.
 * The work is bounded: past `MAX_COMPARISONS` the rest of the list stays as it is.
 """
@@ -125,6 +126,7 @@ class _Group:
         self.shape = shape
         self.rules: list[Rule] = []
         self.keys: dict[tuple[Part, ...], Rule] = {}
+        self.boxes = _Boxes()
 
 
 class _Placed(NamedTuple):
@@ -134,20 +136,41 @@ class _Placed(NamedTuple):
     box: _Box
 
 
+class _Boxes:
+    """What rules can match, to be found by the destination port where that is one of few."""
+
+    def __init__(self) -> None:
+        self._all: list[_Placed] = []
+        self._by_port: dict[int, list[_Placed]] = {}
+        self._wide: list[_Placed] = []  # those for many ports
+
+    def note(self, placed: _Placed) -> None:
+        self._all.append(placed)
+        if (ports := placed.box.ports) is None:
+            self._wide.append(placed)
+        else:
+            for port in ports:
+                self._by_port.setdefault(port, []).append(placed)
+
+    def near(self, box: _Box) -> Iterable[_Placed]:
+        """Every one that might share a packet with the box."""
+        if (ports := box.ports) is None:
+            return self._all
+        return chain(self._wide, *(self._by_port.get(port, ()) for port in ports))
+
+
 class _Folder:
     def __init__(self) -> None:
         self._groups: list[_Group] = []
         self._open: dict[_Shape, _Group] = {}  # the last group of each shape
-        self._all: list[_Placed] = []
-        self._by_port: dict[int, list[_Placed]] = {}  # those for few destination ports
-        self._wide: list[_Placed] = []  # all others
+        self._of_action: dict[Action, _Boxes] = {}
         self._comparisons = 0
 
     def add(self, rule: Rule) -> None:
         shape, keys = _shape(rule), _keys(rule)
         boxes = _boxes(rule)
         group = self._open.get(shape) if shape is not None and keys else None
-        if group is None or not self._may_join(group, boxes, keys):
+        if group is None or not self._may_join(rule, group, boxes, keys):
             group = _Group(len(self._groups), shape if keys else None)
             self._groups.append(group)
             if shape is not None and keys:
@@ -155,8 +178,10 @@ class _Folder:
         group.rules.append(rule)
         for key in keys:
             group.keys.setdefault(key, rule)
+        of_action = self._of_action.setdefault(rule.action, _Boxes())
         for box in boxes:
-            self._note(_Placed(group, box))
+            group.boxes.note(_Placed(group, box))
+            of_action.note(_Placed(group, box))
 
     def steps(self) -> Iterator[Step]:
         for group in self._groups:
@@ -166,36 +191,30 @@ class _Folder:
             entries = tuple(Entry(key, rule) for key, rule in group.keys.items())
             yield Lookup(fields=group.shape.fields, common=group.shape.common, entries=entries)
 
-    def _may_join(self, group: _Group, boxes: tuple[_Box, ...], keys: tuple[tuple[Part, ...], ...]) -> bool:
-        """Whether a rule may stand with the group: no packet of it is one of the rules that it would overtake, nor of
-        another entry, unless their keys are equal.
+    def _may_join(self, rule: Rule, group: _Group, boxes: tuple[_Box, ...], keys: tuple[tuple[Part, ...], ...]) -> bool:
+        """Whether a rule may stand with the group: no packet of it is one of the rules of other actions that it would
+        overtake, nor of another entry, unless their keys are equal.
         """
-        return len(group.keys) + len(keys) <= MAX_ENTRIES and all(self._is_free(box, group) for box in boxes)
+        if len(group.keys) + len(keys) > MAX_ENTRIES:
+            return False
+        others = [found for action, found in self._of_action.items() if action is not rule.action]
+        return all(self._is_alone(box, group) and self._overtakes_nothing(box, group, others) for box in boxes)
 
-    def _is_free(self, box: _Box, group: _Group) -> bool:
-        for other, their_box in self._near(box):
-            if other.place < group.place:
-                continue
-            self._comparisons += 1
-            if self._comparisons > MAX_COMPARISONS:
-                return False
-            if not box.is_apart_from(their_box) and not (other is group and box.exact and their_box.exact):
-                return False
-        return True
+    def _is_alone(self, box: _Box, group: _Group) -> bool:
+        return all((box.exact and other.exact) or self._are_apart(box, other) for _, other in group.boxes.near(box))
 
-    def _note(self, placed: _Placed) -> None:
-        self._all.append(placed)
-        if (ports := placed.box.ports) is None:
-            self._wide.append(placed)
-        else:
-            for port in ports:
-                self._by_port.setdefault(port, []).append(placed)
+    def _overtakes_nothing(self, box: _Box, group: _Group, others: Iterable[_Boxes]) -> bool:
+        return all(
+            other_group.place < group.place
+            or (other_group is group and box.exact and other.exact)
+            or self._are_apart(box, other)
+            for found in others
+            for other_group, other in found.near(box)
+        )
 
-    def _near(self, box: _Box) -> Iterable[_Placed]:
-        """Every rule so far that might share a packet with the box."""
-        if (ports := box.ports) is None:
-            return self._all
-        return chain(self._wide, *(self._by_port.get(port, ()) for port in ports))
+    def _are_apart(self, box: _Box, other: _Box) -> bool:
+        self._comparisons += 1
+        return self._comparisons <= MAX_COMPARISONS and box.is_apart_from(other)
 
 
 def _shape(rule: Rule) -> _Shape | None:
