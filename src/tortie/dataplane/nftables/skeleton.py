@@ -61,6 +61,7 @@ WORKLOADS = "workloads"
 EXEMPT = "exempt"
 
 CHECKED = "arrive-checked"
+CHECKED_UDP = "arrive-checked-udp"
 TO_HOST = "to-host"
 
 # Of drops that are told of, a second; all are counted.
@@ -81,6 +82,7 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...]) -> Rows:
     # In this order, since the later ones lead to those before.
     chains = {drop_chain(reason): ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
     chains |= {
+        CHECKED_UDP: ChainSpec(tuple(_checked_udp(settings))),
         CHECKED: ChainSpec(tuple(_checked(settings))),
         TO_HOST: ChainSpec(tuple(_to_host(settings))),
         "prerouting": _base(InetHook.PREROUTING, Priority.RAW, _prerouting(prefixes)),
@@ -193,17 +195,23 @@ def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
 
 
 def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
-    """What nobody may send, though it is who it says it is."""
+    """What nobody may send, though it is who it says it is. Every packet comes here, so most are let go at once."""
+    yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([TCP])), to=ACCEPT)
+    yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), to=goto(CHECKED_UDP))
     yield rule(*_icmp(ICMPV6, 134), to=dropped(Reason.ROUTER_ADVERTISEMENT))
     yield rule(*_icmp(ICMPV6, 137), to=dropped(Reason.REDIRECT))
     yield rule(*_family(4), *_icmp(ICMP, 5), to=dropped(Reason.REDIRECT))
-    yield rule(*_udp(67, 68), to=dropped(Reason.DHCP_SERVER))
-    yield rule(*_udp(547, 546), to=dropped(Reason.DHCP_SERVER))
     if not settings.ipip_from_workloads:
         yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([IPIP])), to=dropped(Reason.TUNNEL))
+    yield rule(to=ACCEPT)
+
+
+def _checked_udp(settings: PolicySettings) -> Iterator[KernelRule]:
+    yield rule(*_ports(67, 68), to=dropped(Reason.DHCP_SERVER))
+    yield rule(*_ports(547, 546), to=dropped(Reason.DHCP_SERVER))
     if not settings.vxlan_from_workloads:
-        port = Payload(Base.TRANSPORT, 2, 2), Cmp(settings.vxlan_port.to_bytes(2, "big"))
-        yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), *port, to=dropped(Reason.TUNNEL))
+        port = settings.vxlan_port.to_bytes(2, "big")
+        yield rule(Payload(Base.TRANSPORT, 2, 2), Cmp(port), to=dropped(Reason.TUNNEL))
     yield rule(to=ACCEPT)
 
 
@@ -294,8 +302,13 @@ def _within(network: Network) -> Iterator[Expression]:
 
 
 def _udp(source: int, destination: int) -> Iterator[Expression]:
+    yield from (Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])))
+    yield from _ports(source, destination)
+
+
+def _ports(source: int, destination: int) -> Iterator[Expression]:
     ports = source.to_bytes(2, "big") + destination.to_bytes(2, "big")
-    yield from (Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), Payload(Base.TRANSPORT, 0, 4), Cmp(ports))
+    yield from (Payload(Base.TRANSPORT, 0, 4), Cmp(ports))
 
 
 def _icmp(protocol: int, kind: int) -> Iterator[Expression]:
