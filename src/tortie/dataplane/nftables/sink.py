@@ -16,7 +16,7 @@ from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows
-from tortie.dataplane.nftables.match import HasNetworks, address_sets, interval_name, member_of, port_sets
+from tortie.dataplane.nftables.match import HasNetworks, address_sets, member_of, port_sets
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
@@ -252,46 +252,37 @@ class NftablesBackend:
     def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
         rows = self._rows.setdefault(("members", set_id), {})
         had = {family for family in FAMILIES if self._covers.get((set_id, family))}
-        touched: set[Family] = set()
-        for member in removed:
-            if isinstance(member, Network):
-                touched.add(member.version)
-                self._cover(set_id, member.version).remove(member)
-            else:
-                self._unwant_member(rows, RowKey(Kind.MEMBER, member_of(set_id, member)), set_id)
-        for member in added:
-            if isinstance(member, Network):
-                touched.add(member.version)
-                self._cover(set_id, member.version).add(member)
-            else:
-                self._want_member(rows, RowKey(Kind.MEMBER, member_of(set_id, member)), set_id)
-        for family in touched:
-            self._cover_rows(rows, set_id, family)
+        gained, lost = self._covered(set_id, added, removed)
+        for member in lost:
+            row = RowKey(Kind.MEMBER, member_of(set_id, member))
+            rows.pop(row, None)
+            self._unwant(("members", set_id), row)
+        for member in gained:
+            row = RowKey(Kind.MEMBER, member_of(set_id, member))
+            rows[row] = None
+            self._want(("members", set_id), row, None)
         has = {family for family in FAMILIES if self._covers.get((set_id, family))}
         if had != has:
             # Rules that select by the set need one more for its prefixes, or one less.
             for policy in self._policies_of_set.get(set_id, ()):
                 self._stale.update(self._uses_of_policy.get(policy, ()))
 
-    def _cover(self, set_id: SetId, family: Family) -> Cover:
-        return self._covers.setdefault((set_id, family), Cover())
-
-    def _cover_rows(self, rows: Rows, set_id: SetId, family: Family) -> None:
-        name = interval_name(set_id, family)
-        wanted = {RowKey(Kind.MEMBER, member_of(set_id, each)) for each in self._cover(set_id, family).outermost}
-        present = {row for row in rows if isinstance(row.key, MemberKey) and row.key.set == name}
-        for row in present - wanted:
-            self._unwant_member(rows, row, set_id)
-        for row in wanted - present:
-            self._want_member(rows, row, set_id)
-
-    def _want_member(self, rows: Rows, row: RowKey, set_id: SetId) -> None:
-        rows[row] = None
-        self._want(("members", set_id), row, None)
-
-    def _unwant_member(self, rows: Rows, row: RowKey, set_id: SetId) -> None:
-        rows.pop(row, None)
-        self._unwant(("members", set_id), row)
+    def _covered(
+        self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]
+    ) -> tuple[list[Member], list[Member]]:
+        """What comes into the kernel's sets and what goes, of members that come and go: no prefix within another."""
+        gained: list[Member] = [member for member in added if not isinstance(member, Network)]
+        lost: list[Member] = [member for member in removed if not isinstance(member, Network)]
+        for family in FAMILIES:
+            more, less = (
+                [each for each in members if isinstance(each, Network) and each.version == family]
+                for members in (added, removed)
+            )
+            if more or less:
+                change = self._covers.setdefault((set_id, family), Cover(family)).change(more, less)
+                gained += change.gained
+                lost += change.lost
+        return gained, lost
 
     # --- Rows
 

@@ -9,7 +9,7 @@ The kernel asks these chains once for each conversation and translates the rest,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
@@ -36,8 +36,9 @@ def outgoing(pools: Iterable[NatPool], hosts: frozenset[Address], settings: Poli
         translated = [pool.network for pool in own if pool.outgoing]
         if not translated:
             continue
-        rows |= _set(f"nat-from-{family}", family, map(interval_of, _outermost(translated)), interval=True)
-        rows |= _set(f"nat-pools-{family}", family, map(interval_of, _outermost(p.network for p in own)), interval=True)
+        rows |= _set(f"nat-from-{family}", family, map(interval_of, _outermost(translated, family)), interval=True)
+        all_pools = _outermost((pool.network for pool in own), family)
+        rows |= _set(f"nat-pools-{family}", family, map(interval_of, all_pools), interval=True)
         rows |= _set(f"nat-hosts-{family}", family, ((each.packed, None) for each in hosts if each.version == family))
         rules.append(KernelRule(body(_outgoing(family, settings)), "natOutgoing"))
     if rules:
@@ -119,8 +120,7 @@ def _set(name: str, family: Family, members: Iterable[tuple[bytes, bytes | None]
     return rows
 
 
-def _outermost(networks: Iterable[Network]) -> set[Network]:
-    cover = Cover()
-    for network in networks:
-        cover.add(network)
+def _outermost(networks: Iterable[Network], family: Family) -> Set[Network]:
+    cover = Cover(family)
+    cover.change(networks)
     return cover.outermost
