@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from itertools import chain, product
+from math import prod
 from typing import NamedTuple
 
 import msgspec
@@ -167,8 +168,9 @@ class _Folder:
         self._comparisons = 0
 
     def add(self, rule: Rule) -> None:
-        shape, keys = _shape(rule), _keys(rule)
-        boxes = _boxes(rule)
+        parts = _parts(rule)
+        shape, keys = _shape(rule, parts), _keys(rule, parts)
+        boxes = _boxes(rule, parts, keys)
         group = self._open.get(shape) if shape is not None and keys else None
         if group is None or not self._may_join(rule, group, boxes, keys):
             group = _Group(len(self._groups), shape if keys else None)
@@ -217,9 +219,13 @@ class _Folder:
         return self._comparisons <= MAX_COMPARISONS and box.is_apart_from(other)
 
 
-def _shape(rule: Rule) -> _Shape | None:
+# What may stand in a key, by field; of a field that the rule does not name, nothing.
+_Parts = Mapping[Field, tuple[Part, ...]]
+
+
+def _shape(rule: Rule, parts: _Parts) -> _Shape | None:
     """None for a rule that stays alone: it decides nothing, or has no key."""
-    fields = tuple(field for field, parts in _parts(rule) if parts)
+    fields = tuple(field for field, found in parts.items() if found)
     if rule.action is Action.LOG or not fields:
         return None
     return _Shape(
@@ -235,15 +241,15 @@ def _shape(rule: Rule) -> _Shape | None:
     )
 
 
-def _parts(rule: Rule) -> list[tuple[Field, tuple[Part, ...]]]:
-    """What may stand in a key; no packet is in two of a field's parts."""
-    return [
-        (Field.PROTOCOL, () if rule.protocol is None else (rule.protocol,)),
-        (Field.SOURCE, merged_networks(rule.source.nets)),
-        (Field.DESTINATION, merged_networks(rule.destination.nets)),
-        (Field.SOURCE_PORT, _numbers(rule.source)),
-        (Field.DESTINATION_PORT, _numbers(rule.destination)),
-    ]
+def _parts(rule: Rule) -> _Parts:
+    """No packet is in two parts of a field."""
+    return {
+        Field.PROTOCOL: () if rule.protocol is None else (rule.protocol,),
+        Field.SOURCE: merged_networks(rule.source.nets),
+        Field.DESTINATION: merged_networks(rule.destination.nets),
+        Field.SOURCE_PORT: _numbers(rule.source),
+        Field.DESTINATION_PORT: _numbers(rule.destination),
+    }
 
 
 def _numbers(end: End) -> tuple[PortRange, ...]:
@@ -251,22 +257,17 @@ def _numbers(end: End) -> tuple[PortRange, ...]:
     return () if end.port_sets else merged_ports(end.ports)
 
 
-def _keys(rule: Rule) -> tuple[tuple[Part, ...], ...]:
+def _keys(rule: Rule, parts: _Parts) -> tuple[tuple[Part, ...], ...]:
     """Every combination of the rule's parts; empty when it has none, or too many."""
     if any(end.ports and end.port_sets for end in (rule.source, rule.destination)):
         return ()
-    parts = [found for _, found in _parts(rule) if found]
-    count = 1
-    for found in parts:
-        count *= len(found)
-    return tuple(product(*parts)) if parts and count <= MAX_KEYS_OF_RULE else ()
+    named = [found for found in parts.values() if found]
+    return tuple(product(*named)) if named and prod(map(len, named)) <= MAX_KEYS_OF_RULE else ()
 
 
-def _boxes(rule: Rule) -> tuple[_Box, ...]:
+def _boxes(rule: Rule, parts: _Parts, keys: tuple[tuple[Part, ...], ...]) -> tuple[_Box, ...]:
     """One for each key of the rule, or one around all that it can match."""
-    parts = dict(_parts(rule))
     fields = [field for field, found in parts.items() if found]
-    keys = _keys(rule)
     if not keys:
         return (_box(parts, rule.family),)
     return tuple(_box({field: (part,) for field, part in zip(fields, key, strict=True)}, rule.family) for key in keys)

@@ -10,6 +10,8 @@ from tortie.intent.policy import Network, PortRange
 
 def merged_networks(networks: Iterable[Network]) -> tuple[Network, ...]:
     found = list(networks)
+    if len(found) < 2:  # most rules name one or none
+        return tuple(found)
     return (
         *collapse_addresses(net for net in found if isinstance(net, IPv4Network)),
         *collapse_addresses(net for net in found if isinstance(net, IPv6Network)),
