@@ -268,6 +268,8 @@ class Agent:
 
     def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
         before = self._noticeboard.board.endpoints
+        if reports is before:
+            return
         for name, report in reports.items():
             # A report that did not change is the same object.
             if report is not before.get(name) and report != before.get(name) and report.state is EndpointState.ERROR:

@@ -9,7 +9,7 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import msgspec
@@ -18,6 +18,7 @@ import structlog
 from tortie.agent.noticeboard import Noticeboard
 from tortie.datastore.api import Datastore, Delete, Put
 from tortie.errors import DatastoreError
+from tortie.intent.report import EndpointReport
 from tortie.intent.settings import Settings
 from tortie.model import keys
 from tortie.model.names import parse_endpoint_name
@@ -45,6 +46,8 @@ class Reporter:
         self._tracker: DeltaTracker[str, bytes] = DeltaTracker()
         self._regions: set[str] = set()  # of OpenStack, "" without: where statuses of ours may stand
         self._read = False
+        self._reported: Mapping[str, EndpointReport] = {}  # what is wanted in the store
+        self._reported_in = ""  # the region where it is
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as tasks:
@@ -78,7 +81,7 @@ class Reporter:
             listings = [await self._datastore.list(prefix) for prefix in prefixes]
             self._tracker.replace_actual({item.key: item.value for listing in listings for item in listing.items})
             self._read = True
-        self._want_current()
+        self._want_current(region)
         while not self._tracker.in_sync:
             puts = list(self._tracker.puts)[:OPERATIONS_PER_TRANSACTION]
             gone = list(self._tracker.deletes)[: OPERATIONS_PER_TRANSACTION - len(puts)]
@@ -88,25 +91,33 @@ class Reporter:
             for key in gone:
                 self._tracker.saw_gone(key)
 
-    def _want_current(self) -> None:
-        wanted: dict[str, bytes] = {}
-        if self._settings().endpoint_reporting:
-            for name, report in self._noticeboard.board.endpoints.items():
-                key = self._endpoint_key(name)
-                if key:
-                    wanted[key] = msgspec.json.encode({"status": report.state})
-        for key in set(self._tracker.wanted) - wanted.keys():
-            self._tracker.unwant(key)
-        for key, value in wanted.items():
-            self._tracker.want(key, value)
+    def _want_current(self, region: str) -> None:
+        """Wants the statuses of the board; costs what changed since the last time, but for a look at each report."""
+        reports = self._noticeboard.board.endpoints if self._settings().endpoint_reporting else {}
+        if region != self._reported_in:
+            for name in self._reported:
+                self._unwant(name, self._reported_in)
+            self._reported, self._reported_in = {}, region
+        for name in self._reported.keys() - reports.keys():
+            self._unwant(name, region)
+        for name, report in reports.items():
+            # A report that did not change is the same object.
+            if report is not self._reported.get(name) and (key := self._endpoint_key(name, region)):
+                self._tracker.want(key, msgspec.json.encode({"status": report.state}))
+        self._reported = reports
 
-    def _endpoint_key(self, name: str) -> str:
+    def _unwant(self, name: str, region: str) -> None:
+        if key := self._endpoint_key(name, region):
+            self._tracker.unwant(key)
+
+    def _endpoint_key(self, name: str, region: str) -> str:
+        """Empty for a name that is none of an endpoint."""
         namespace, _, endpoint = name.partition("/")
         parts = parse_endpoint_name(endpoint)
         if parts is None:
             return ""
         workload = f"{namespace}/{parts.workload}"
-        return keys.endpoint_status(self._settings().region, self._node, parts.orchestrator, workload, parts.endpoint)
+        return keys.endpoint_status(region, self._node, parts.orchestrator, workload, parts.endpoint)
 
     async def _report_node(self) -> None:
         started = asyncio.get_running_loop().time()

@@ -47,9 +47,10 @@ class Routing:
     @property
     def reports(self) -> Mapping[str, EndpointReport]:
         """By `namespace/name`: what l3 says of each endpoint, but of those whose policy is not in force that."""
-        reports = dict(self._l3.reports)
-        if not self._policy.settled:
-            return reports
+        told = self._l3.reports
+        if not (self._policy.settled and (self._policy.lacking or self._waiting)):
+            return told
+        reports = dict(told)
         for key, reason in self._policy.lacking.items():
             if (before := reports.get(key.full_name)) is not None:
                 reports[key.full_name] = msgspec.structs.replace(

@@ -101,7 +101,7 @@ class AttachService:
         """Detaches every interface that `attach` gave the workload here; returns the endpoints' names."""
         self._check_ready()
         async with self._alone(f"{request.namespace}/{request.name}"):
-            found = [endpoint for endpoint in await self._endpoints(request.namespace) if self._is(endpoint, request)]
+            found = await self._endpoints_of(request)
             for endpoint in found:
                 await self._leave(endpoint.key, request.timeout_s)
             # Also without an endpoint: a crash between the two steps of an attach leaves the interface.
@@ -215,13 +215,11 @@ class AttachService:
         except (NotFound, InvalidResource):
             return None
 
-    async def _endpoints(self, namespace: str) -> list[Resource[WorkloadEndpointSpec]]:
-        listing = await self._resources.list(KIND, namespace)
-        return [endpoint for endpoint in listing.items if isinstance(endpoint, Resource)]
-
-    def _is(self, endpoint: Resource[WorkloadEndpointSpec], request: DetachRequest) -> bool:
-        spec = endpoint.spec
-        return (spec.orchestrator, spec.node, spec.workload) == (ORCHESTRATOR, self._node, request.name)
+    async def _endpoints_of(self, request: DetachRequest) -> list[Resource[WorkloadEndpointSpec]]:
+        # Their names begin with the workload's, and so do those of workloads whose names go on after it.
+        beginning = str(EndpointName(self._node, ORCHESTRATOR, request.name, ""))
+        listing = await self._resources.list(KIND, request.namespace, beginning)
+        return [each for each in listing.items if isinstance(each, Resource) and each.spec.workload == request.name]
 
     @asynccontextmanager
     async def _alone(self, workload: str) -> AsyncIterator[None]:

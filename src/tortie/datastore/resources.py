@@ -87,12 +87,13 @@ class Resources:
         """What becomes of the stored resources of a kind, from their present state on: see `follow.follow`."""
         return follow(self._datastore, [kind_prefix(kind, namespace)])
 
-    async def list(self, kind: str, namespace: str = "") -> ResourceList:
-        """All resources of a kind, or those of one namespace."""
-        listing = await self._datastore.list(kind_prefix(kind, namespace))
+    async def list(self, kind: str, namespace: str = "", beginning: str = "") -> ResourceList:
+        """All resources of a kind, or those of one namespace, or of these those whose names begin so."""
+        listing = await self._datastore.list(kind_prefix(kind, namespace) + beginning)
         found = ((from_path(item.key), item) for item in listing.items)
         stored = [_read(key, item) for key, item in found if key is not None and not _built_in(key)]
-        every = sorted([*stored, *KINDS[kind].built_in], key=lambda each: each.key)
+        built_in = [each for each in KINDS[kind].built_in if each.key.name.startswith(beginning)]
+        every = sorted([*stored, *built_in], key=lambda each: each.key)
         return ResourceList(every, listing.revision)
 
     async def create(self, resource: Resource[S]) -> Resource[S]:

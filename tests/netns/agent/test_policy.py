@@ -182,7 +182,8 @@ def test_drops_are_followed_across_a_restart(pair: tuple[RunningAgent, Namespace
         try:
             for _ in range(2):
                 assert not answered(first, "10.65.0.2")
-                assert json.loads(followed.stdout.readline())["source"] == "10.65.0.1"
+                # A workload's own neighbour discovery may be dropped too, before its interface is governed.
+                assert any(json.loads(line)["source"] == "10.65.0.1" for line in followed.stdout)
                 agent.stop()
                 agent.start_and_wait()
         finally:

@@ -319,8 +319,7 @@ def test_an_uplink_whose_default_route_came_by_advertisement_keeps_it(host: Host
 def test_rp_filter_of_all_is_reported(host: Host) -> None:
     host.start()
     host.namespace.run("sysctl -qw net.ipv4.conf.all.rp_filter=1")
-    problems = host.namespace.call(lambda: list(host.sink.problems))
-    assert [problem.subject for problem in problems] == ["net.ipv4.conf.all.rp_filter"]
+    host.settle(lambda: [problem.subject for problem in host.sink.problems] == ["net.ipv4.conf.all.rp_filter"])
 
 
 def test_ten_workloads_on_one_host(host: Host, netns: NetnsFactory) -> None:

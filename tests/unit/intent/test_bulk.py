@@ -114,7 +114,10 @@ def test_every_verdict_is_that_of_the_judge(seed: int) -> None:
         chance = Chance(f"{seed}/{turn}")
         news = everything(chance)
         if turn == 2:
-            news = PolicyChanges(policies=news.policies, changed_sets=_set_changes(chance, state))
+            gone = [key for key in state.workloads if chance.often(0.3)]
+            news = PolicyChanges(
+                policies=news.policies, changed_sets=_set_changes(chance, state), workloads=dict.fromkeys(gone)
+            )
         for each in (state, indexed):
             each.take(msgspec.structs.replace(news, new_sets=_copies(news)))
         judge.take(news)

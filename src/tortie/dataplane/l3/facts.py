@@ -91,7 +91,8 @@ class Facts:
 
         One that cannot be judged is not among them: it stays closed.
         """
-        return frozenset(known.name for known in self._links.values() if is_meant(known.name) and self._is_own(known))
+        unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit]
+        return frozenset(known.name for known in unsure if is_meant(known.name) and self._is_own(known))
 
     def interfaces(self) -> dict[str, frozenset[IPv4Address | IPv6Address]]:
         """The addresses of each interface."""
@@ -187,10 +188,15 @@ class Facts:
         self._fit.discard(gone.ifindex)
         if self._index_of.get(gone.name) == gone.ifindex:
             del self._index_of[gone.name]
-        for found in self._addresses.pop(gone.ifindex, {}).values():
-            self.held.gone(gone.ifindex, ip_address(found.address))
+        values = [ip_address(packed) for packed, _ in self._addresses.pop(gone.ifindex, {})]
+        before = [self.held.row(value) for value in values]
+        for value in values:
+            self.held.gone(gone.ifindex, value)
         lost = tuple((gone.name, kind) for kind in _ON_THE_LINK)
-        return Change(links=(gone.name,), lost=lost, host=True)
+        was_uplink = gone.ifindex in self.ra_uplinks
+        self.ra_uplinks.discard(gone.ifindex)
+        host = was_uplink or before != [self.held.row(value) for value in values]
+        return Change(links=(gone.name,), lost=lost, host=host)
 
     def _address_changed(self, changed: Address, there: bool) -> Change:
         value = ip_address(changed.address)

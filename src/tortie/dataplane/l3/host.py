@@ -15,6 +15,9 @@ from tortie.kernel import sysctl
 class HostSettings:
     """Rows of the host, and settings of it that hurt but are not ours to change."""
 
+    def __init__(self) -> None:
+        self._filters = False  # by reverse path, as was seen last
+
     def rows(self, facts: Facts) -> Rows:
         values: dict[str, str] = {}
         if facts.ipv6:
@@ -29,8 +32,12 @@ class HostSettings:
         values |= HOST_SYSCTLS_V4
         return sysctl_rows(values) | facts.held.rows()
 
+    def look(self) -> None:
+        """Reads what `problems` tells of: the kernel sends no event when a setting changes."""
+        self._filters = _read("ipv4/conf/all/rp_filter") in ("1", "2")
+
     def problems(self) -> Iterator[Noted]:
-        if _read("ipv4/conf/all/rp_filter") in ("1", "2"):
+        if self._filters:
             yield Noted(
                 subject="net.ipv4.conf.all.rp_filter",
                 reason="the kernel takes the maximum of it and the interface's: workload interfaces are filtered by"

@@ -38,6 +38,8 @@ _READ_BY_KEY = frozenset({Kind.SYSCTL, Kind.MAC, Kind.FILTER})
 
 # What stands in the way of an endpoint may go without an event (a rule, a question the kernel had no answer to).
 JUDGE_AGAIN_S = 1.0
+# Between two looks at settings of the host, when something is done anyway.
+LOOK_AGAIN_S = 1.0
 
 Lookup = Callable[[Address], RouteTarget | None]  # the route by which the kernel would reach an address
 
@@ -67,7 +69,9 @@ class L3:
         self._failing: set[EndpointKey] = set()  # judged, to be judged again after the next write
         self._judged_at = 0  # `writes` at the last look at the failing ones
         self._judge_again_at = 0.0
+        self._look_at = 0.0  # of the next look at the host's settings
         self._reports: dict[str, EndpointReport] = {}
+        self._shown: Mapping[str, EndpointReport] | None = None  # a copy of them, until one changes
 
     def desire(self, key: EndpointKey, endpoint: LocalEndpoint | None) -> None:
         """Takes one changed wish; None: the endpoint is gone, its rows go with the next `apply`."""
@@ -76,6 +80,7 @@ class L3:
             del self._governor[old.interface]
         if endpoint is None:
             self._reports.pop(_name(key), None)
+            self._shown = None
         else:
             self._endpoints[key] = endpoint
             if not endpoint.refused:
@@ -123,6 +128,9 @@ class L3:
 
         A bounded number of rows; True when more is due at once. A table's rest goes before the next table.
         """
+        if now >= self._look_at:
+            self._look_at = now + LOOK_AGAIN_S
+            self._host.look()
         for kind in reversed(self._reconcilers):
             if self._reconcilers[kind].apply_deletes(now, ROWS_PER_PASS):
                 return True
@@ -141,8 +149,10 @@ class L3:
 
     @property
     def reports(self) -> Mapping[str, EndpointReport]:
-        """By `namespace/name`."""
-        return dict(self._reports)
+        """By `namespace/name`. The same object as before while none has changed."""
+        if self._shown is None:
+            self._shown = dict(self._reports)
+        return self._shown
 
     @property
     def pending(self) -> Iterator[Noted]:
@@ -240,12 +250,15 @@ class L3:
     def _judge(self, key: EndpointKey) -> None:
         endpoint = self._endpoints[key]
         state, reason, settled = self._verdict(endpoint)
-        self._reports[_name(key)] = EndpointReport(
+        report = EndpointReport(
             state=state,
             reason=reason,
             interface=endpoint.interface,
             addresses=tuple(str(address) for address in endpoint.addresses),
         )
+        if report != self._reports.get(_name(key)):
+            self._reports[_name(key)] = report
+            self._shown = None
         if not settled:
             self._failing.add(key)
 
