@@ -12,15 +12,16 @@ What every backend promises is written as tests, in tests/contract, which run fo
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol
 
 from tortie import dataplane
 from tortie.errors import UsageError
-from tortie.intent.policy import Address, ObjectKey
-from tortie.intent.report import Noted
+from tortie.intent.policy import Address, ObjectKey, RuleOrigin
+from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
+from tortie.intent.verdict import Reason
 
 
 class Options(NamedTuple):
@@ -78,6 +79,14 @@ class PolicyBackend(Protocol):
     def in_sync(self) -> bool:
         """The kernel is as all that was taken wants it, as far as was seen."""
 
+    def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
+        """A reader of what the rules of these policies and profiles have counted in the kernel: what each decided.
+
+        Those of a direction that no endpoint asks for are absent. The reader blocks and raises KernelError; it is for
+        any thread of the backend's network namespace. A rule that stays the same keeps its count, whatever becomes of
+        the others, also from one agent to the next.
+        """
+
     def next_due(self) -> float | None:
         """When `apply` has something to do by itself: a failed row to try again, or others' changes to look for."""
 
@@ -86,12 +95,16 @@ class PolicyBackend(Protocol):
 
 
 class Backend(NamedTuple):
-    """How a backend begins, and how it ends for good. Both are for the network namespace of the calling thread."""
+    """How a backend begins, how it ends for good, and what it dropped; all for the network namespace of the calling
+    thread.
+    """
 
     make: Callable[[Options], PolicyBackend]
     # Takes everything of it out of the kernel, when nobody runs it any more. It blocks, and may be repeated; raises
     # TortieError when something of it stays.
     remove: Callable[[Options], None]
+    # What was dropped for each reason, since the rules that count it were written. It blocks; raises KernelError.
+    drops: Callable[[], Mapping[Reason, Count]]
 
 
 def names() -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -29,3 +30,15 @@ class Noted(msgspec.Struct, frozen=True, kw_only=True):
 
     subject: str
     reason: str
+
+
+class Count(NamedTuple):
+    """Packets and their octets; of a rule those that it decided, of a reason those that were dropped for it."""
+
+    packets: int
+    octets: int
+
+    def __add__(self, other: object) -> Count:
+        if not isinstance(other, Count):
+            return NotImplemented
+        return Count(self.packets + other.packets, self.octets + other.octets)

@@ -86,6 +86,10 @@ class Reconciler(Generic[K, V]):
         """The row is as it is wanted, as far as was seen."""
         return self._read and self._tracker.right(key)
 
+    @property
+    def wanted(self) -> Collection[K]:
+        return self._tracker.wanted
+
     def actual(self, key: K) -> V | None:
         return self._tracker.actual(key)
 

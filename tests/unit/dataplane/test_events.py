@@ -21,9 +21,9 @@ from tortie.dataplane.events.wire import parse
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
 from tortie.intent.packet import TCP, UDP
+from tortie.intent.report import Count
 from tortie.intent.state import PolicyChanges
 from tortie.intent.verdict import Reason
-from tortie.kernel.netfilter.rule import Figures
 
 V6 = ip_address("fd00::1").packed + ip_address("fd00::2").packed
 PORTS = struct.pack("!HH", 9, 80)
@@ -221,13 +221,13 @@ class TestRing:
 
 
 def test_totals_only_grow() -> None:
-    figures = {Reason.POLICY: Figures(3, 300)}
+    figures = {Reason.POLICY: Count(3, 300)}
     counters = DropCounters(lambda: figures)
     counters.update()
-    figures[Reason.POLICY] = Figures(5, 500)
+    figures[Reason.POLICY] = Count(5, 500)
     counters.update()
-    assert counters.totals[Reason.POLICY] == Figures(5, 500)
-    figures[Reason.POLICY] = Figures(1, 100)  # the chain was written anew
+    assert counters.totals[Reason.POLICY] == Count(5, 500)
+    figures[Reason.POLICY] = Count(1, 100)  # the chain was written anew
     counters.update()
-    assert counters.totals[Reason.POLICY] == Figures(6, 600)
-    assert counters.totals[Reason.INVALID] == Figures(0, 0)
+    assert counters.totals[Reason.POLICY] == Count(6, 600)
+    assert counters.totals[Reason.INVALID] == Count(0, 0)

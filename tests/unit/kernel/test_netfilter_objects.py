@@ -18,11 +18,11 @@ from tortie.kernel.netfilter.chain import Chain, Hook, InetHook, NetdevHook
 from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.datatype import ETHER, IFNAME, IPV4, IPV6, MARK, PROTOCOL, SERVICE, VERDICT, DataType
 from tortie.kernel.netfilter.elements import Element
-from tortie.kernel.netfilter.expression import Meta, MetaKey
+from tortie.kernel.netfilter.expression import VERDICT_REGISTER, Lookup, Meta, MetaKey
 from tortie.kernel.netfilter.message import Family, parse_list
-from tortie.kernel.netfilter.rule import Rule
+from tortie.kernel.netfilter.rule import Figures, Rule
 from tortie.kernel.netfilter.sets import Set
-from tortie.kernel.netfilter.statement import Decide
+from tortie.kernel.netfilter.statement import Counter, Decide
 from tortie.kernel.netfilter.table import OWNED, Table, TableFlag
 from tortie.kernel.netfilter.verdict import DROP, Code, Verdict, goto, jump
 from tortie.kernel.netlink.message import Message, parse_attributes
@@ -125,6 +125,18 @@ class TestRule:
     def test_parses_back(self, family: Family, name: str, comment: str) -> None:
         wanted = Rule(family, "t", name, BODY, comment)
         assert rule.parse(message(rule.append(wanted))) == wanted
+
+    def test_counters_go_on_from_what_they_counted(self) -> None:
+        expressions = rule.body([Counter(), Meta(MetaKey.MARK), Counter(9, 900)])
+        counted = [Figures(3, 300), Figures(4, 400)]
+        assert rule.figures(rule.resumed(expressions, counted)) == counted
+        assert rule.zeroed(rule.resumed(expressions, counted)) == rule.zeroed(expressions)
+        assert rule.resumed(BODY, []) == BODY
+
+    def test_the_sets_that_it_asks(self) -> None:
+        expressions = rule.body([Meta(MetaKey.MARK), Lookup("a"), Counter(), Lookup("b", into=VERDICT_REGISTER)])
+        assert list(rule.lookups(expressions)) == ["a", "b"]
+        assert list(rule.lookups(BODY)) == []
 
 
 SETS = {

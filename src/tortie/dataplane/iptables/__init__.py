@@ -3,7 +3,8 @@
 `rows` names what stands in the kernel. Which rows an intent takes: `hooks` says where packets are met, `dispatch` which
 way their interface leads, `skeleton` what all workloads share, `match` and `chains` what policy is, `hosts` what host
 endpoints add, `translation` what becomes of addresses, `drops` where packets end, `sets` what selectors mean. `table`
-is the kernel's side and `watch` sees what others do to it; `sink` joins them; `backend` keeps all of that in a thread.
+is the kernel's side and `watch` sees what others do to it; `sink` joins them; `counting` reads what rules counted;
+`backend` keeps all of that in a thread.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 from tortie.dataplane.contract import Backend, Options
 from tortie.dataplane.iptables.backend import IptablesBackend
 from tortie.dataplane.iptables.chains import Marks
+from tortie.dataplane.iptables.counting import count
+from tortie.dataplane.iptables.drops import count_drops
 from tortie.dataplane.iptables.rows import Kind
 from tortie.dataplane.iptables.sink import IptablesSink
 from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
@@ -44,7 +47,7 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
         xtables.close()
         sock.close()
 
-    return IptablesBackend(open_sink, close_sink, options.wake)
+    return IptablesBackend(open_sink, close_sink, partial(count, xtables), options.wake)
 
 
 def remove(variant: Variant, options: Options) -> None:
@@ -64,4 +67,7 @@ def remove(variant: Variant, options: Options) -> None:
         raise failed[0]
 
 
-BACKENDS = {f"iptables-{variant}": Backend(partial(make, variant), partial(remove, variant)) for variant in Variant}
+BACKENDS = {
+    f"iptables-{variant}": Backend(partial(make, variant), partial(remove, variant), partial(count_drops, variant))
+    for variant in Variant
+}

@@ -6,15 +6,15 @@ comes back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from math import inf
 
 import msgspec
 
 from tortie.dataplane.iptables.sink import Facts, IptablesSink, View
-from tortie.intent.policy import Address, AddressSet, ObjectKey, PortSet
-from tortie.intent.report import Noted
+from tortie.intent.policy import Address, AddressSet, ObjectKey, Policy, PortSet, RuleOrigin
+from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
 
 
@@ -22,12 +22,17 @@ class IptablesBackend:
     """The policy backend."""
 
     def __init__(
-        self, open_sink: Callable[[], IptablesSink], close_sink: Callable[[], None], wake: Callable[[], object]
+        self,
+        open_sink: Callable[[], IptablesSink],
+        close_sink: Callable[[], None],
+        count: Callable[[list[tuple[Policy, str]]], Mapping[RuleOrigin, Count]],
+        wake: Callable[[], object],
     ) -> None:
         # Made at once, since a thread is born into the namespaces of the thread that starts it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="iptables")
         self._sink = self._thread.submit(open_sink).result()
         self._close_sink = close_sink
+        self._count = count
         self._wake = wake
         self._work: Future[View] | None = None
         self._view = View({}, (), 0, False, inf)
@@ -110,6 +115,9 @@ class IptablesBackend:
     @property
     def in_sync(self) -> bool:
         return self._view.in_sync and not (self._new or self._observed or self._reread or self._carries)
+
+    def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
+        return lambda: self._thread.submit(lambda: self._count(self._sink.policies_in_kernel(policies))).result()
 
     def next_due(self) -> float | None:
         return None if self.busy else self._view.next_due

@@ -102,7 +102,7 @@ def policy_rows(policy: Policy, table: str = FILTER) -> Rows:
                 found = matches(rule, family)
                 rows |= found.sets
                 target, comment = _target(rule, policy), comment_of(rule, COMMENT_BYTES)
-                rules += [Rule(f"{one} {target}".lstrip(), comment) for one in found.alternatives]
+                rules += [Rule(f"{one} {target}".lstrip(), comment, counts=True) for one in found.alternatives]
             rows |= chain(family, table, policy_chain(policy.key, direction), rules)
     return rows
 

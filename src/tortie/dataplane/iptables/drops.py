@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from tortie.conventions import DROP_GROUP
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
 from tortie.intent.policy import Family, PolicySettings
+from tortie.intent.report import Count
 from tortie.intent.verdict import Reason
+from tortie.kernel.netfilter.xtables import Variant, counted, used_tables
 
 # Of drops that are told of, a second; all are counted.
 TOLD_PER_S = 100
@@ -41,3 +43,18 @@ def _drop(reason: Reason, family: Family, *, rejects: bool) -> Iterator[Rule]:
         yield Rule(f"-j REJECT --reject-with {_UNREACHABLE[family]}")
     else:
         yield Rule("-j DROP")
+
+
+def count_drops(variant: Variant) -> Mapping[Reason, Count]:
+    """Since each chain was written, in the network namespace of the calling thread. Raises KernelError."""
+    reasons = {dropped(reason): reason for reason in Reason}
+    totals = dict.fromkeys(reasons.values(), Count(0, 0))
+    for family in FAMILIES:
+        for table in used_tables(variant, family, (FILTER, RAW, MANGLE)):
+            told: set[str] = set()
+            for each in counted(variant, family, table, reasons):
+                # The first rule tells of some of them, each of the others drops.
+                if each.chain in told:
+                    totals[reasons[each.chain]] += Count(*each.figures)
+                told.add(each.chain)
+    return totals

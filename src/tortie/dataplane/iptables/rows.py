@@ -28,8 +28,10 @@ OWN_SET = {4: "tortie4", 6: "tortie6"}
 CHAIN_CHARACTERS = 28  # XT_EXTENSION_MAXNAMELEN, less its end
 SET_CHARACTERS = 31  # IPSET_MAXNAMELEN, less its end
 # Of the 255 that the kernel keeps; the rest is for what the rule is compared by.
-COMMENT_BYTES = 240
-DIGEST_CHARACTERS = 10
+COMMENT_BYTES = 238
+# Of a digest, what stands for the arguments and what for the comment: a rule that has moved is the same one.
+ARGUMENTS_CHARACTERS = 10
+DIGEST_CHARACTERS = 16
 
 FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -66,15 +68,19 @@ class ChainKey(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """`arguments` as iptables takes them, without the chain and the comment."""
+    """`arguments` as iptables takes them, without the chain and the comment.
+
+    What a rule of a policy has counted is kept when its chain is written anew: `counts`.
+    """
 
     arguments: str
     comment: str = ""
+    counts: bool = False
 
     @property
     def digest(self) -> str:
         """By which a rule that is read back is known: it stands at the head of its comment."""
-        return _digest(self)
+        return _digest(self.arguments, self.comment)
 
     def line(self, chain: str, how: str = "-A") -> str:
         text = f"{self.digest} {self.comment}".rstrip().replace("\\", "\\\\").replace('"', '\\"')
@@ -82,8 +88,8 @@ class Rule(NamedTuple):
 
 
 @lru_cache(maxsize=65536)
-def _digest(rule: Rule) -> str:
-    return digest(*rule)[:DIGEST_CHARACTERS]
+def _digest(arguments: str, comment: str) -> str:
+    return digest(arguments)[:ARGUMENTS_CHARACTERS] + digest(comment)[: DIGEST_CHARACTERS - ARGUMENTS_CHARACTERS]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tortie.dataplane.hosts import resolve
@@ -17,7 +17,7 @@ from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
 from tortie.dataplane.iptables.dispatch import Ours
 from tortie.dataplane.iptables.hooks import hooks
 from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
-from tortie.dataplane.iptables.rows import MANGLE, RAW, Kind, RowKey, Rows
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Kind, RowKey, Rows
 from tortie.dataplane.iptables.sets import Sets
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
 from tortie.dataplane.iptables.translation import Translation, translation_rows
@@ -289,6 +289,16 @@ class IptablesSink:
     @property
     def _writes(self) -> int:
         return sum(each.writes for each in self._reconcilers.values())
+
+    def policies_in_kernel(self, keys: Collection[ObjectKey]) -> list[tuple[Policy, str]]:
+        """Each of these policies with each table that it is in."""
+        found = [(policy, FILTER) for key in keys if (policy := self._policies.get(key)) is not None]
+        return found + [
+            (policy, table)
+            for table, some in self._host_policies.items()
+            for key in keys
+            if key in some and (policy := self._policies.get(key)) is not None
+        ]
 
     # --- How it stands
 

@@ -6,6 +6,8 @@ Invariants:
 * What the kernel refuses is set aside by name, and the rest goes in.
 * A chain that is refused closes: it is written as a denial, so nobody passes by rules that were to be replaced. In the
   nat table, where nothing can be denied, it is empty.
+* A chain of policy that is written anew goes on counting where the same rule comes again. What passes in the
+  milliseconds between the look and the writing is not counted.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ipaddress import IPv6Address
 from typing import NamedTuple, TypeVar
 
 from tortie.dataplane.iptables.rows import (
+    ARGUMENTS_CHARACTERS,
     FAMILIES,
     NAT,
     OWN_CHAIN,
@@ -32,10 +35,12 @@ from tortie.dataplane.iptables.rows import (
 from tortie.errors import Busy, KernelError, TortieError
 from tortie.intent.policy import Family
 from tortie.kernel.netfilter import ipset
+from tortie.kernel.netfilter.rule import Figures
 from tortie.kernel.netfilter.xtables import Xtables
 
 K = TypeVar("K")
 
+_EMPTY = ChainSpec(())
 _CLOSED = chain_of([Rule("-j DROP", "refused by the kernel: closed")])
 
 # Of one set; a set with more that is wrong has something wrong itself, such as being full.
@@ -158,7 +163,7 @@ class Listed(NamedTuple):
 
 
 _RULE = re.compile(r"-A (\S+) (.*)")
-_DIGEST = re.compile(r'--comment "?([0-9a-f]{10})\b')
+_DIGEST = re.compile(r'--comment "?([0-9a-f]{16})\b')
 _TO_OURS = re.compile(rf"-[jg] {OWN_CHAIN}")
 
 
@@ -191,7 +196,7 @@ class ChainTable:
 
     def __init__(self, xtables: Xtables) -> None:
         self._xtables = xtables
-        self._known: set[ChainKey] = set()
+        self._known: dict[ChainKey, ChainSpec] = {}
         self.jumps: dict[ChainKey, list[tuple[bool, str]]] = {}  # as last read, for the table of jumps
 
     def read(self, wanted: Collection[ChainKey]) -> Mapping[ChainKey, ChainSpec]:
@@ -202,7 +207,7 @@ class ChainTable:
             chains |= listed.chains
             self.jumps |= listed.jumps
             self._xtables.watch(family, {key.table for key in listed.chains})
-        self._known = set(chains)
+        self._known = dict(chains)
         return chains
 
     def put(self, rows: Mapping[ChainKey, ChainSpec]) -> Mapping[ChainKey, TortieError]:
@@ -257,10 +262,29 @@ class ChainTable:
         by_table: dict[str, list[str]] = {}
         for key in rows:
             by_table.setdefault(key.table, []).append(f":{key.name} - [0:0]")
+        counted = self._counted(family, rows)
         for key, spec in rows.items():
-            by_table[key.table] += [rule.line(key.name) for rule in spec.rules]
+            for rule in spec.rules:
+                before = counted.pop((key, rule.digest[:ARGUMENTS_CHARACTERS]), None) if rule.counts else None
+                going_on = f"[{before.packets}:{before.octets}] " if before else ""
+                by_table[key.table].append(going_on + rule.line(key.name))
         self._restore(family, by_table)
-        self._known |= rows.keys()
+        self._known |= rows
+
+    def _counted(self, family: Family, rows: Mapping[ChainKey, ChainSpec]) -> dict[tuple[ChainKey, str], Figures]:
+        """What the rules of these chains have counted, by the digest of their arguments, if any of them comes again."""
+        chains: dict[str, list[str]] = {}
+        for key, spec in rows.items():
+            there = {digest[:ARGUMENTS_CHARACTERS] for digest in self._known.get(key, _EMPTY).digests}
+            if not there.isdisjoint(rule.digest[:ARGUMENTS_CHARACTERS] for rule in spec.rules if rule.counts):
+                chains.setdefault(key.table, []).append(key.name)
+        found: dict[tuple[ChainKey, str], Figures] = {}
+        for table, names in chains.items():
+            for each in self._xtables.counted(family, table, names):
+                # Of two that are alike only the first ever decides anything.
+                key = ChainKey(family, table, each.chain)
+                found.setdefault((key, each.comment[:ARGUMENTS_CHARACTERS]), each.figures)
+        return found
 
     def delete(self, keys: Collection[ChainKey]) -> Mapping[ChainKey, TortieError]:
         """Empties all of them first, since they lead to one another."""
@@ -270,7 +294,7 @@ class ChainTable:
             if not some:
                 continue
             try:
-                self._write(family, {key: ChainSpec(()) for key in some})
+                self._write(family, dict.fromkeys(some, _EMPTY))
             except KernelError as error:
                 failed |= dict.fromkeys(some, error)
             else:
@@ -288,7 +312,8 @@ class ChainTable:
                 return dict.fromkeys(keys, error)
             middle = len(keys) // 2
             return self._remove(family, keys[:middle]) | self._remove(family, keys[middle:])
-        self._known -= set(keys)
+        for key in keys:
+            self._known.pop(key, None)
         return {}
 
     def _restore(self, family: Family, by_table: Mapping[str, list[str]]) -> None:
@@ -298,7 +323,7 @@ class ChainTable:
 
 
 def _closed(key: ChainKey) -> ChainSpec:
-    return ChainSpec(()) if key.table == NAT else _CLOSED
+    return _EMPTY if key.table == NAT else _CLOSED
 
 
 class JumpTable:

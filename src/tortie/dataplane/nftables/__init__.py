@@ -1,11 +1,12 @@
 """Policy by nftables, in a table of our own.
 
 `rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `cover` keeps
-prefixes apart; `table` is the kernel's side; `sink` joins them; `drops` reads what was counted.
+prefixes apart; `table` is the kernel's side; `sink` joins them; `counting` and `drops` read what was counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tortie.dataplane.contract import Backend, Options
@@ -15,6 +16,8 @@ from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
 from tortie.dataplane.nftables.table import BaseChainTable, ChainTable, MemberTable, SetTable, open_table, remove_table
+from tortie.intent.report import Count
+from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.reconcile import Table
 
@@ -29,9 +32,9 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
     sets, chains = SetTable(sock), ChainTable(sock)
     tables: dict[Kind, Table[Any, Any]] = {
         Kind.SET: sets,
-        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: name not in _DISPATCH),
+        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: name not in _DISPATCH, counts=True),
         Kind.CHAIN: chains,
-        Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
+        Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH, counts=False),
         Kind.BASE: BaseChainTable(chains),
     }
     return NftablesBackend(tables, chains, prefixes)
@@ -46,4 +49,9 @@ def _remove(options: Options) -> None:
         remove_table(sock)
 
 
-BACKENDS = {"nftables": Backend(_open, _remove)}
+def _drops() -> Mapping[Reason, Count]:
+    with NetfilterSocket() as sock:
+        return dropped(sock)
+
+
+BACKENDS = {"nftables": Backend(_open, _remove, _drops)}

@@ -15,8 +15,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-import msgspec
-
 from tortie.conventions import LOG_GROUP
 from tortie.dataplane.naming import comment_of, digest
 from tortie.dataplane.nftables.match import (
@@ -34,6 +32,7 @@ from tortie.dataplane.nftables.rows import (
     RowKey,
     Rows,
     SetSpec,
+    map_name,
 )
 from tortie.intent.folding import Field, Lookup, Part, fold
 from tortie.intent.policy import Action, Chain, Direction, Family, Network, ObjectKey, Policy, PortRange, Rule
@@ -133,8 +132,7 @@ def _named(rules: list[KernelRule], place: Place, rows: Rows) -> str:
 
 def chain_name(key: ObjectKey, place: Place, rest: str) -> str:
     """Readable as long as the kernel's limit lets it be; the last letters keep names apart that were cut."""
-    words = [str(place.direction), str(place.family), *(part for part in key if part)]
-    name = "-".join(words)
+    name = _readable(key, place.direction, place.family)
     if rest:
         name += f"-before-{digest(rest)[:8]}"
     if place.allow != ACCEPT:
@@ -142,8 +140,21 @@ def chain_name(key: ObjectKey, place: Place, rest: str) -> str:
     if place.silent:
         name += SILENT
     if len(name) > _NAME_LENGTH or not name.isascii():
-        name = f"{name.encode('ascii', 'replace').decode()[: _NAME_LENGTH - 21]}-{digest(key, place, rest)}"
+        name = f"{_cut(name)}-{digest(key, place, rest)}"
     return name
+
+
+def chain_prefix(key: ObjectKey, direction: Direction, family: Family) -> str:
+    """What the names of a policy's chains begin with; those of others may too."""
+    return _cut(_readable(key, direction, family))
+
+
+def _readable(key: ObjectKey, direction: Direction, family: Family) -> str:
+    return "-".join([str(direction), str(family), *(part for part in key if part)])
+
+
+def _cut(name: str) -> str:
+    return name.encode("ascii", "replace").decode()[: _NAME_LENGTH - 21]
 
 
 _NAME_LENGTH = 120
@@ -183,35 +194,42 @@ def _verdict(rule: Rule, policy: Policy, place: Place, rest: str) -> Verdict:
 
 
 def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
-    """A verdict map: key to verdict, asked once."""
+    """A verdict map: key to verdict, asked once. What counts is its entries, each the packets that it decided."""
     common = matches(step.common, place.family, has_networks)
-    members: dict[tuple[bytes, bytes | None], Verdict] = {}
-    exact = step.exact
-    for entry in step.entries:
-        if any(_version(part) not in (None, place.family) for part in entry.key):
-            continue
-        first, last = zip(*(_bounds(part) for part in entry.key), strict=True)
-        key = (_joined(first), None if exact else _joined(last))
-        members.setdefault(key, _verdict(entry.rule, policy, place, rest))
+    members = {key: _verdict(rule, policy, place, rest) for key, rule in keys_of(step, place.family).items()}
     if not members or not common.alternatives:
         return Compiled((), {})
-    spec = SetSpec(tuple(_type(field, place.family) for field in step.fields), (VERDICT,), not exact)
-    name = f"map-{digest(spec, sorted((key[0], key[1] or b'', str(verdict)) for key, verdict in members.items()))}"
+    spec = map_spec(step, place.family)
+    contents = digest(spec, sorted((key[0], key[1] or b"", str(verdict)) for key, verdict in members.items()))
+    name = map_name(digest(policy.key, place, step.fields, step.common), contents)
     rows: Rows = {**common.sets, RowKey(Kind.SET, name): spec}
     for (first_key, last_key), verdict in members.items():
         rows[RowKey(Kind.MEMBER, MemberKey(name, first_key, last_key))] = verdict
     loads = tuple(_loads(step.fields, place.family))
     ask = nft.Lookup(name, into=nft.VERDICT_REGISTER)
-    comment = _comment_of_many(step, policy, place)
-    return Compiled(
-        tuple(KernelRule(body((*one, *loads, Counter(), ask)), comment) for one in common.alternatives), rows
-    )
+    comment = comment_of_many(step)
+    return Compiled(tuple(KernelRule(body((*one, *loads, ask)), comment) for one in common.alternatives), rows)
 
 
-def _comment_of_many(step: Lookup, policy: Policy, place: Place) -> str:
-    first, last = step.entries[0].rule.origin, step.entries[-1].rule.origin
-    both = msgspec.structs.replace(step.entries[0].rule, origin=first._replace(number=first.number))
-    return f"{comment_of(both, COMMENT_BYTES)} to {last.number}"[:COMMENT_BYTES]
+def map_spec(step: Lookup, family: Family) -> SetSpec:
+    return SetSpec(tuple(_type(field, family) for field in step.fields), (VERDICT,), not step.exact)
+
+
+def keys_of(step: Lookup, family: Family) -> dict[tuple[bytes, bytes | None], Rule]:
+    """The keys of the map for a family, each the first and the last value of an interval, and whose they are."""
+    members: dict[tuple[bytes, bytes | None], Rule] = {}
+    for entry in step.entries:
+        if any(_version(part) not in (None, family) for part in entry.key):
+            continue
+        first, last = zip(*(_bounds(part) for part in entry.key), strict=True)
+        members.setdefault((_joined(first), None if step.exact else _joined(last)), entry.rule)
+    return members
+
+
+def comment_of_many(step: Lookup) -> str:
+    """Of the rule that asks the map: the first and the last of those that it stands for."""
+    last = f" to {step.entries[-1].rule.origin.number}"
+    return comment_of(step.entries[0].rule, COMMENT_BYTES - len(last)) + last
 
 
 def _loads(fields: Iterable[Field], family: Family) -> Iterator[Expression]:

@@ -69,6 +69,19 @@ class ChainSpec(NamedTuple):
     hook: Hook | None = None
 
 
+def map_name(rules: str, contents: str) -> str:
+    """Of a map that stands for rules: whose and of which shape they are, then what is in it, each as a digest."""
+    return f"map-{rules[:_HALF]}-{contents[:_HALF]}"
+
+
+def is_successor(name: str, before: str) -> bool:
+    """Both are maps for the same rules, in different versions."""
+    return name.startswith("map-") and name != before and name.rpartition("-")[0] == before.rpartition("-")[0]
+
+
+_HALF = 16
+
+
 def chain_row(name: str, spec: ChainSpec) -> RowKey:
     """The row of a chain."""
     return RowKey(Kind.CHAIN if spec.hook is None else Kind.BASE, name)

@@ -5,15 +5,17 @@ Invariants:
   is the last to come, and closes with it, the first to go.
 * Endpoints that go through the same policies share the chains of these; a changed policy is rendered once.
 * A member that comes or goes costs that one element.
+* Nothing that takes long follows upon something that did, in one call of `apply`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
+from tortie.dataplane.nftables.counting import chains_of, count
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.match import HasNetworks, address_sets, member_of, port_sets
@@ -35,12 +37,14 @@ from tortie.intent.policy import (
     Policy,
     PolicySettings,
     PortSet,
+    RuleOrigin,
     SetId,
     WorkloadPolicy,
 )
-from tortie.intent.report import Noted
+from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.datatype import ifname
+from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.verdict import goto
 from tortie.reconcile import Reconciler, Table
 
@@ -321,7 +325,8 @@ class NftablesBackend:
         """Writes what is due, then removes what is; True when more is due at once."""
         for kind, reconciler in self._reconcilers.items():
             limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
-            if reconciler.apply_puts(now, limit):
+            before = reconciler.writes
+            if reconciler.apply_puts(now, limit) or reconciler.writes - before > ROWS_PER_PASS:
                 return True
         for kind in reversed(self._reconcilers):
             limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
@@ -365,6 +370,21 @@ class NftablesBackend:
     @property
     def in_sync(self) -> bool:
         return all(reconciler.in_sync for reconciler in self._reconcilers.values())
+
+    def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
+        """A reader, for any thread, of what the rules of these policies have counted."""
+        asked = [self._policies[key] for key in policies if key in self._policies]
+        names = [str(name) for name in self._reconcilers[Kind.CHAIN].wanted]
+        chains = [(policy, list(chains_of(policy, names))) for policy in asked]
+
+        def read() -> Mapping[RuleOrigin, Count]:
+            found: dict[RuleOrigin, Count] = {}
+            with NetfilterSocket() as sock:
+                for policy, some in chains:
+                    found |= count(sock, policy, some)
+            return found
+
+        return read
 
     def next_due(self) -> float | None:
         """When a failed row should be tried again."""

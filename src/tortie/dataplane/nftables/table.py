@@ -4,6 +4,8 @@ Invariants:
 * What the kernel refuses is set aside by name, and the rest goes in: a transaction is tried again without it.
 * A chain that is refused closes: it is written as a denial, so nobody passes by rules that were to be replaced.
 * The table is owned where the kernel can keep an owned table without its owner (6.9): nobody else changes it then.
+* What is written anew goes on counting where the same rule, or the same entry of the map before it, has come to. What
+  passes in the milliseconds between the look at those and their end is not counted.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ from tortie.dataplane.nftables.rows import (
     KernelRule,
     MemberKey,
     SetSpec,
+    is_successor,
 )
 from tortie.errors import Gone, KernelError, TortieError
 from tortie.kernel.netfilter import chain, elements, rule, sets, table
 from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.elements import Element
 from tortie.kernel.netfilter.message import Family
-from tortie.kernel.netfilter.rule import zeroed
+from tortie.kernel.netfilter.rule import Figures, figures, resumed, zeroed
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.statement import Decide
 from tortie.kernel.netfilter.table import OWNED, Table, TableFlag
@@ -32,6 +35,8 @@ from tortie.kernel.netfilter.transaction import TransactionFailed, commit
 from tortie.kernel.netfilter.verdict import DROP, Verdict
 
 K = TypeVar("K")
+
+_NOTHING = Figures(0, 0)
 
 CLOSED = ChainSpec((KernelRule(rule.body([Decide(DROP)]), "refused by the kernel: closed"),))
 
@@ -82,6 +87,8 @@ class SetTable:
         self._sock = sock
         self._transactions: _Transactions[str] = _Transactions(sock)
         self.known: dict[str, SetSpec] = {}  # in the kernel, as far as was seen: members need to know their set
+        # Of maps that are to take the place of others: what those have counted.
+        self.counted: dict[str, dict[tuple[bytes, bytes | None, Verdict], Figures]] = {}
 
     def read(self, wanted: Collection[str]) -> Mapping[str, SetSpec]:
         found = sets.dump(self._sock, Family.INET, TABLE)
@@ -90,11 +97,14 @@ class SetTable:
 
     def put(self, rows: Mapping[str, SetSpec]) -> Mapping[str, TortieError]:
         changes = {name: [*self._replaced(name), sets.add(kernel_set(name, spec))] for name, spec in rows.items()}
+        self._look_at_counts(rows)
         failed = self._transactions.commit(changes)
         self.known |= {name: spec for name, spec in rows.items() if name not in failed}
         return failed
 
     def delete(self, keys: Collection[str]) -> Mapping[str, TortieError]:
+        # What goes, goes after what comes: the new maps are in use.
+        self.counted = {}
         failed = self._transactions.commit({name: [sets.delete(kernel_set(name, self.known[name]))] for name in keys})
         for name in keys:
             if name not in failed:
@@ -104,6 +114,14 @@ class SetTable:
     def _replaced(self, name: str) -> list[Change]:
         """A set of another type under this name; it may be in use, and then stays until it is not."""
         return [sets.delete(kernel_set(name, self.known[name]))] if name in self.known else []
+
+    def _look_at_counts(self, new: Mapping[str, SetSpec]) -> None:
+        for name, spec in new.items():
+            for before in [each for each in self.known if is_successor(name, each) and self.known[each] == spec]:
+                for one in elements.dump(self._sock, kernel_set(before, spec)):
+                    if one.counted is not None and isinstance(one.data, Verdict):
+                        key = (one.key, one.last if spec.interval else None, one.data)
+                        self.counted.setdefault(name, {})[key] = one.counted
 
 
 def kernel_set(name: str, spec: SetSpec) -> sets.Set:
@@ -118,12 +136,19 @@ class MemberTable:
     """
 
     def __init__(
-        self, sock: NetfilterSocket, known: SetTable, chains: ChainTable, is_mine: Callable[[str], bool]
+        self,
+        sock: NetfilterSocket,
+        known: SetTable,
+        chains: ChainTable,
+        is_mine: Callable[[str], bool],
+        *,
+        counts: bool,
     ) -> None:
         self._sock = sock
         self._sets = known
         self._chains = chains
         self._is_mine = is_mine
+        self._counts = counts  # each element that holds a verdict
         self._transactions: _Transactions[MemberKey] = _Transactions(sock)
         self._verdicts: dict[MemberKey, Verdict] = {}  # of maps
         self._intervals: dict[str, Intervals] = {}  # of sets of prefixes
@@ -156,7 +181,7 @@ class MemberTable:
             replaced.update(out)
             changes[key] = [
                 *elements.delete(wanted, [Element(each.key, each.last) for each in out]),
-                *elements.add(wanted, [Element(key.key, key.last, value)]),
+                *elements.add(wanted, [Element(key.key, key.last, value, self._begin(key, value))]),
             ]
         failed |= self._transactions.commit(changes)
         for key in replaced:
@@ -181,6 +206,11 @@ class MemberTable:
             if key not in failed:
                 self._forget(key)
         return failed
+
+    def _begin(self, key: MemberKey, value: Verdict | None) -> Figures | None:
+        if not self._counts or value is None:
+            return None
+        return self._sets.counted.get(key.set, {}).get((key.key, key.last, value), _NOTHING)
 
     def _in_the_way(self, key: MemberKey, value: Verdict | None) -> list[MemberKey]:
         """What of the kernel's must go in the moment in which this comes."""
@@ -271,13 +301,30 @@ class ChainTable:
         new = {name: spec for name, spec in rows.items() if name not in self._known}
         failed = self._transactions.commit({name: [chain.put(_chain(name, spec))] for name, spec in new.items()})
         filled = {name: spec for name, spec in rows.items() if name not in failed}
-        refused = self._transactions.commit({name: _fill(name, spec) for name, spec in filled.items()})
+        refused = self._transactions.commit(
+            {name: _fill(name, self._going_on(name, spec)) for name, spec in filled.items()}
+        )
         if refused:
             self._transactions.commit({name: _fill(name, CLOSED) for name in refused})
         self._emptied -= filled.keys()
         self._known |= {name: spec for name, spec in filled.items() if name not in refused}
         self._known |= dict.fromkeys(refused, CLOSED)
         return failed | refused
+
+    def _going_on(self, name: str, spec: ChainSpec) -> ChainSpec:
+        """The chain with what its rules have counted, as far as they stand there already, wherever in it."""
+        counting = {each.expressions for each in spec.rules if figures(each.expressions)}
+        if counting.isdisjoint(each.expressions for each in self._known.get(name, _EMPTY).rules):
+            return spec
+        counted: dict[bytes, list[list[Figures]]] = {}
+        for each in rule.dump(self._sock, Family.INET, TABLE, name):
+            if found := figures(each.expressions):
+                counted.setdefault(zeroed(each.expressions), []).append(found)
+        rules: list[KernelRule] = []
+        for one in spec.rules:
+            before = counted.get(one.expressions)
+            rules.append(one._replace(expressions=resumed(one.expressions, before.pop(0))) if before else one)
+        return ChainSpec(tuple(rules), spec.hook)
 
     def delete(self, keys: Collection[str]) -> Mapping[str, TortieError]:
         """Empties the chains, and removes those that nothing leads to: elements of maps may, until they go too."""

@@ -13,10 +13,12 @@ from tortie.kernel.netfilter import verdict
 from tortie.kernel.netfilter.change import CREATE, Change, Operation, change, head, wire_type
 from tortie.kernel.netfilter.expression import data as packed_data
 from tortie.kernel.netfilter.message import GENERIC, be32, element, nest, number, parse_list
+from tortie.kernel.netfilter.rule import Figures, figures
 from tortie.kernel.netfilter.sets import Set
 from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netfilter.statement import Counter
 from tortie.kernel.netfilter.verdict import Verdict
-from tortie.kernel.netlink.message import Message, attribute, malformed, parse_attributes, text
+from tortie.kernel.netlink.message import ATTRIBUTE, Message, attribute, malformed, parse_attributes, text
 
 _SET = 2
 _ELEMENTS = 3
@@ -24,6 +26,7 @@ _KEY = 1
 _DATA = 2
 _FLAGS = 3
 _USERDATA = 6
+_EXPRESSION = 7
 _KEY_END = 10
 _VALUE = 1
 _VERDICT = 2
@@ -40,12 +43,14 @@ _CHUNK_BYTES = 0xFFFF - 4
 class Element(NamedTuple):
     """`key` is one key, or with `last` the first of an interval; `data` is what a map holds for it.
 
-    Of a concatenation (`datatype.concatenate`) each field is an interval of its own.
+    Of a concatenation (`datatype.concatenate`) each field is an interval of its own. One with `counted` counts the
+    packets that were looked up and are it, from there on (since Linux 5.7).
     """
 
     key: bytes
     last: bytes | None = None
     data: bytes | Verdict | None = None
+    counted: Figures | None = None
 
 
 def add(wanted: Set, elements: Iterable[Element]) -> list[Change]:
@@ -55,7 +60,7 @@ def add(wanted: Set, elements: Iterable[Element]) -> list[Change]:
 
 def delete(wanted: Set, elements: Iterable[Element]) -> list[Change]:
     """By their keys; `Gone` if one is not there."""
-    keys = (one._replace(data=None) if one.data is not None else one for one in elements)
+    keys = (one if one.data is None else Element(one.key, one.last) for one in elements)
     return list(_chunks(Operation.DELETE_ELEMENTS, 0, wanted, keys))
 
 
@@ -72,6 +77,8 @@ def dump(sock: NetfilterSocket, wanted: Set) -> list[Element]:
 def encode(wanted: Set, one: Element) -> bytes:
     """As the kernel takes it: of one field with intervals two entries, its begin and what comes behind its end."""
     data = b"" if one.data is None else _encode_data(one.data)
+    if one.counted is not None:
+        data += attribute(_EXPRESSION, Counter(*one.counted).encode()[ATTRIBUTE.size :])
     if not wanted.interval:
         return element(packed_data(_KEY, one.key), data)
     last = one.key if one.last is None else one.last
@@ -163,7 +170,8 @@ def _parse_one(entry: bytes) -> tuple[Element, bool]:
     if key is None:
         raise malformed("an element without a key")
     last = attributes.nested(_KEY_END).get(_VALUE)
-    return Element(key, last, data), bool(number(attributes, _FLAGS) & _INTERVAL_END)
+    counted = next(iter(figures(attributes.get(_EXPRESSION, b""))), None)
+    return Element(key, last, data, counted), bool(number(attributes, _FLAGS) & _INTERVAL_END)
 
 
 def _intervals(found: list[tuple[Element, bool]]) -> list[Element]:

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tortie.kernel.netfilter.change import APPEND, CREATE, REPLACE, TABLE, Change, Operation, change, head, wire_type
 from tortie.kernel.netfilter.expression import Expression
-from tortie.kernel.netfilter.message import Family, be64, nest, number, open_message
+from tortie.kernel.netfilter.message import Family, be64, nest, number, open_message, parse_list
 from tortie.kernel.netfilter.socket import NetfilterSocket
-from tortie.kernel.netlink.message import Message, attribute, text
+from tortie.kernel.netfilter.statement import Counter
+from tortie.kernel.netlink.message import ATTRIBUTE, Message, attribute, parse_attributes, text
 
 _CHAIN = 2
 _HANDLE = 3
 _EXPRESSIONS = 4
 _POSITION = 6
 _USERDATA = 7
+_EXPRESSION_NAME = 1
+_EXPRESSION_DATA = 2
+_LOOKUP_SET = 1
 
 COMMENT_BYTES = 128  # nft refuses a longer one
 _COMMENT = 0  # type in the userdata, which is type, length, value in bytes
@@ -96,6 +100,20 @@ def parse(message: Message) -> Rule:
 def zeroed(expressions: bytes) -> bytes:
     """The same with all counters at zero: what the rule was made of."""
     return _COUNTER.sub(lambda found: _ZEROED, expressions)
+
+
+def resumed(expressions: bytes, counted: Iterable[Figures]) -> bytes:
+    """The same with counters that go on from these figures, one for each."""
+    begins = iter(counted)
+    return _COUNTER.sub(lambda found: Counter(*next(begins)).encode()[ATTRIBUTE.size :], expressions)
+
+
+def lookups(expressions: bytes) -> Iterator[str]:
+    """The names of the sets and maps that it asks, in their order."""
+    for entry in parse_list(expressions):
+        attributes = parse_attributes(entry)
+        if attributes.text(_EXPRESSION_NAME) == "lookup":
+            yield attributes.nested(_EXPRESSION_DATA).text(_LOOKUP_SET)
 
 
 def figures(expressions: bytes) -> list[Figures]:

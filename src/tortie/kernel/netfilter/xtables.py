@@ -9,20 +9,25 @@ waits for the lock: it belongs in a thread. The programs run in the network name
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from tortie.errors import Busy, KernelError, Refused, Unsupported
+from tortie.errors import Busy, Gone, KernelError, Refused, Unsupported
 from tortie.kernel import libc
 from tortie.kernel.failure import mapped
+from tortie.kernel.netfilter import rule
 from tortie.kernel.netfilter.change import TABLE
 from tortie.kernel.netfilter.message import NETLINK_NETFILTER, NF_TABLES, open_message
 from tortie.kernel.netfilter.message import Family as NfFamily
 from tortie.kernel.netfilter.monitor import GROUPS
+from tortie.kernel.netfilter.rule import Figures, figures
+from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netlink.events import EventSocket
 from tortie.kernel.netlink.message import Message
 from tortie.kernel.run import CommandFailed, run_blocking
@@ -50,6 +55,8 @@ _ADDRESS_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 _EVENTS_APIECE = 100
 _EVENT_BYTES = 1024 * 1024
 _FAMILY = {NfFamily.IP: 4, NfFamily.IP6: 6}
+_PROC_NAME = {4: "ip", 6: "ip6"}
+_NF_FAMILY = {4: NfFamily.IP, 6: NfFamily.IP6}
 
 
 class Variant(StrEnum):
@@ -66,8 +73,64 @@ def may_hold_rules(variant: Variant) -> bool:
         return False
     if variant is Variant.NFT:
         return True
-    lists = (Path(f"/proc/thread-self/net/{name}_tables_names") for name in ("ip", "ip6"))
+    lists = (Path(f"/proc/thread-self/net/{name}_tables_names") for name in _PROC_NAME.values())
     return any(each.exists() and each.read_text() for each in lists)
+
+
+def used_tables(variant: Variant, family: Family, tables: Collection[str]) -> list[str]:
+    """Those of the tables, in the network namespace of the calling thread, that are there: by looking at a table of
+    legacy it would come into being.
+    """
+    if variant is Variant.NFT:
+        return list(tables)
+    names = Path(f"/proc/thread-self/net/{_PROC_NAME[family]}_tables_names")
+    there = set(names.read_text().split()) if names.exists() else set()
+    return [each for each in tables if each in there]
+
+
+class Counted(NamedTuple):
+    """A rule by its chain and its comment, and what it has counted."""
+
+    chain: str
+    comment: str
+    figures: Figures
+
+
+def counted(variant: Variant, family: Family, table: str, chains: Collection[str]) -> list[Counted]:
+    """The rules of these chains, in their order, in the network namespace of the calling thread; no lock is waited for.
+
+    Of legacy tables there is no part to be had: with 12,000 rules it takes 50 ms, whatever is asked. The other variant
+    is asked by netlink, chain by chain, as its programs would take 5 ms for each.
+    """
+    found = _listed_by_netlink(family, table, chains) if variant is Variant.NFT else _listed(family, table, set(chains))
+    return list(found)
+
+
+def _listed(family: Family, table: str, chains: set[str]) -> Iterator[Counted]:
+    command = [f"{_PROGRAM[family]}-{Variant.LEGACY}-save", "-c", "-t", table]
+    for line in _output(command).splitlines():
+        # Most lines are of others.
+        if (found := _COUNTED_LINE.match(line)) and found[3] in chains:
+            quoted = _COMMENT_IN_LINE.search(line)
+            comment = "" if quoted is None else quoted[1] or quoted[2]
+            yield Counted(found[3], comment, Figures(int(found[1]), int(found[2])))
+
+
+def _listed_by_netlink(family: Family, table: str, chains: Collection[str]) -> Iterator[Counted]:
+    with NetfilterSocket() as sock:
+        for chain in chains:
+            with suppress(Gone):
+                for one in rule.dump(sock, _NF_FAMILY[family], table, chain):
+                    said = _COMMENT_IN_BYTES.search(one.expressions)
+                    comment = one.comment if said is None else said[1].rstrip(b"\0").decode(errors="replace")
+                    counts = figures(one.expressions)
+                    yield Counted(chain, comment, counts[0] if counts else Figures(0, 0))
+
+
+_COUNTED_LINE = re.compile(r"\[(\d+):(\d+)\] -A (\S+)")
+_COMMENT_IN_LINE = re.compile(r'--comment (?:"((?:[^"\\]|\\.)*)"|(\S+))')
+# The match "comment" in nf_tables: its name, its revision, and 256 bytes (include/uapi/linux/netfilter/xt_comment.h).
+_COMMENT_IN_BYTES = re.compile(rb"\x0c\0\x01\0comment\0\x08\0\x02\0.{4}\x04\x01\x03\0(.{256})", re.DOTALL)
 
 
 class Xtables:
@@ -83,12 +146,19 @@ class Xtables:
         self._watch.close()
 
     def restore(self, family: Family, text: str) -> None:
-        """Makes the changes of the text, a table at a time, and leaves all else; `Busy` while others hold the lock."""
-        self._run(family, "restore", "--noflush", "-w", str(LOCK_WAIT_S), stdin=text)
+        """Makes the changes of the text, a table at a time, and leaves all else; `Busy` while others hold the lock.
+
+        A rule may begin with what it has counted already, `[PACKETS:OCTETS]`; ip6tables-nft 1.8.9 passes over that.
+        """
+        self._run(family, "restore", "--noflush", "--counters", "-w", str(LOCK_WAIT_S), stdin=text)
 
     def save(self, family: Family) -> str:
         """Everything, also other people's."""
         return self._run(family, "save")
+
+    def counted(self, family: Family, table: str, chains: Collection[str]) -> list[Counted]:
+        """What the rules of these chains have counted: see `counted`."""
+        return counted(self._variant, family, table, chains)
 
     def watch(self, family: Family, tables: Collection[str]) -> None:
         """Changes of these are to be seen too; all that was before the next `note` counts as one."""
@@ -106,10 +176,14 @@ class Xtables:
 
     def _run(self, family: Family, action: str, *arguments: str, stdin: str = "") -> str:
         command = [f"{_PROGRAM[family]}-{self._variant}-{action}", *arguments]
-        try:
-            return run_blocking(command, TIMEOUT_S, stdin, output_bytes=OUTPUT_BYTES, environment=self._environment)
-        except CommandFailed as error:
-            raise _kernel_error(error) from error
+        return _output(command, stdin, self._environment)
+
+
+def _output(command: list[str], stdin: str = "", environment: Mapping[str, str] | None = None) -> str:
+    try:
+        return run_blocking(command, TIMEOUT_S, stdin, output_bytes=OUTPUT_BYTES, environment=environment)
+    except CommandFailed as error:
+        raise _kernel_error(error) from error
 
 
 def _tables_at_first() -> set[tuple[int, str]]:

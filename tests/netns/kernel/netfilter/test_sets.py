@@ -30,6 +30,7 @@ from tortie.kernel.netfilter.datatype import (
     ifname,
 )
 from tortie.kernel.netfilter.elements import Element
+from tortie.kernel.netfilter.rule import Figures
 from tortie.kernel.netfilter.sets import Set
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.transaction import TransactionFailed, commit
@@ -115,6 +116,11 @@ CASES: dict[str, Case] = {
         made(IPV4, SERVICE, data=(VERDICT,), interval=True),
         [Element(concatenate(ip("10.0.0.0"), port(80)), concatenate(ip("10.0.0.255"), port(80)), DROP)],
         [[{"concat": [prefix("10.0.0.0", 24), 80]}, {"drop": None}]],
+    ),
+    "counted ports to verdicts": (
+        made(SERVICE, data=(VERDICT,), interval=True),
+        [Element(port(80), port(90), ACCEPT, Figures(3, 300))],
+        [[{"elem": {"val": {"range": [80, 90]}, "counter": {"packets": 3, "bytes": 300}}}, {"accept": None}]],
     ),
     "ports to addresses": (made(SERVICE, data=(IPV4,)), [Element(port(80), data=ip("10.0.0.9"))], [[80, "10.0.0.9"]]),
     "ports to addresses and ports": (

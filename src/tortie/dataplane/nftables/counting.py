@@ -1,0 +1,78 @@
+"""What rules of policy have counted: a rule by itself, or an entry of the map that its rule became part of.
+
+A rule is known by its comment, which says where it was written. A policy may have several chains, one for each place
+where it is asked, and its rules several alternatives: they are added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from tortie.dataplane.naming import comment_of
+from tortie.dataplane.nftables.chains import (
+    FAMILIES,
+    chain_prefix,
+    comment_of_many,
+    keys_of,
+    map_spec,
+)
+from tortie.dataplane.nftables.rows import TABLE
+from tortie.dataplane.nftables.table import kernel_set
+from tortie.errors import Gone
+from tortie.intent.folding import Lookup, fold
+from tortie.intent.policy import Direction, Family, Policy, Rule, RuleOrigin
+from tortie.intent.report import Count
+from tortie.kernel.netfilter import elements, rule
+from tortie.kernel.netfilter.message import Family as Protocol
+from tortie.kernel.netfilter.rule import COMMENT_BYTES, figures, lookups
+from tortie.kernel.netfilter.socket import NetfilterSocket
+
+NOTHING = Count(0, 0)
+
+
+def chains_of(policy: Policy, names: Iterable[str]) -> Iterator[tuple[str, Direction, Family]]:
+    """The chains, of these, that may be the policy's."""
+    prefixes = [(chain_prefix(policy.key, way, family), way, family) for way in Direction for family in FAMILIES]
+    for name in names:
+        for prefix, direction, family in prefixes:
+            if name.startswith(prefix):
+                yield name, direction, family
+
+
+def count(
+    sock: NetfilterSocket, policy: Policy, chains: Iterable[tuple[str, Direction, Family]]
+) -> dict[RuleOrigin, Count]:
+    """Of each rule that stands in the kernel. Raises KernelError."""
+    found: dict[RuleOrigin, Count] = {}
+    for name, direction, family in chains:
+        for origin, counted in _of_chain(sock, policy, name, direction, family):
+            found[origin] = found.get(origin, NOTHING) + counted
+    return found
+
+
+def _of_chain(
+    sock: NetfilterSocket, policy: Policy, name: str, direction: Direction, family: Family
+) -> Iterator[tuple[RuleOrigin, Count]]:
+    steps: dict[str, Rule | Lookup] = {}
+    for step in fold(policy.rules(direction)):
+        comment = comment_of_many(step) if isinstance(step, Lookup) else comment_of(step, COMMENT_BYTES)
+        steps.setdefault(comment, step)
+    maps: dict[str, Lookup] = {}
+    with suppress(Gone):
+        for each in rule.dump(sock, Protocol.INET, TABLE, name):
+            found = steps.get(each.comment)
+            if isinstance(found, Rule):
+                for figure in figures(each.expressions):
+                    yield found.origin, Count(*figure)
+            elif found is not None:
+                # Each of its alternatives asks the same map; what else it asks is no map.
+                maps |= {asked: found for asked in lookups(each.expressions) if asked.startswith("map-")}
+    for asked, step in maps.items():
+        owners = keys_of(step, family)
+        spec = map_spec(step, family)
+        with suppress(Gone):
+            for one in elements.dump(sock, kernel_set(asked, spec)):
+                owner = owners.get((one.key, one.last if spec.interval else None))
+                if owner is not None:
+                    yield owner.origin, NOTHING if one.counted is None else Count(*one.counted)
