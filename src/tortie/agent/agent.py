@@ -27,6 +27,7 @@ from tortie.agent.admission import Admission
 from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
 from tortie.agent.cluster import Cluster
+from tortie.agent.counting import Counting
 from tortie.agent.enforcement import Enforcement
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
@@ -36,6 +37,7 @@ from tortie.agent.routing import Routing
 from tortie.agent.routing_daemon import RoutingDaemon
 from tortie.agent.servers import servers_of
 from tortie.agent.snapshot import SnapshotFile
+from tortie.agent.vitals import Measurements
 from tortie.attach import AttachService
 from tortie.bootstrap import Bootstrap
 from tortie.calc.graph import Graph
@@ -60,7 +62,6 @@ LOCKED = Noted(
 EVENTS_PER_WAKE_UP = 100  # some 50 us each, when every one makes an endpoint render again
 ENDPOINTS_PER_STEP = 100  # some 30 us each
 RETRY_RESYNC_S = 1.0
-LAG_INTERVAL_S = 1.0
 
 
 class Agent:
@@ -93,25 +94,30 @@ class Agent:
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config)
+        self._loop_time = asyncio.get_running_loop().time
+        self._measured = Measurements(self._loop_time())
+        self._counting = Counting(settings.node, self._policy)
         self._bird = RoutingDaemon(
-            bgp.make(bird_config, Path(settings.bird_socket), settings.bird_kernel_metric), self._wake.set
+            bgp.make(bird_config, Path(settings.bird_socket), settings.bird_kernel_metric),
+            self._wake.set,
+            lambda: self._measured.end("bgp", self._loop_time()),
         )
         self._noticeboard = Noticeboard(
             Board(node=settings.node, version=__version__, datastore=self._datastore.url, responder=made.responder)
         )
         self._resync_at = 0.0  # loop time of the next full read-back; 0: at once
+        self._resync_cause = "start"
         self._taken = False  # the cluster's state was taken once
         self._passed = False  # a whole pass is done: the board tells of everything
         self._revision = 0  # whose changes the last pass took
         self._enforced_revision = 0
-        self._lag_ms = 0.0
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         datastore = Guarded(self._datastore, self._cluster.check)
         view = AttachView(self._graph, self._cluster, self._noticeboard)
         attach = AttachService(self._bootstrap.node, Resources(datastore), view)
-        api = Api(self._noticeboard, attach, self._packets)
+        api = Api(self._noticeboard, self._board, attach, self._packets, self._counting, self._lacking)
         reporter = Reporter(self._bootstrap.node, datastore, self._noticeboard, lambda: self._settings)
         # What was imported stays: the collections of the start need not walk it.
         gc.freeze()
@@ -126,7 +132,7 @@ class Agent:
                     self._policy.run,
                     self._bird.run,
                     reporter.run,
-                    self._measure_lag,
+                    self._measured.watch_loop,
                 ):
                     tasks.create_task(stage(), name=stage.__qualname__)
         finally:
@@ -142,7 +148,7 @@ class Agent:
         for event in self._monitor.read(EVENTS_PER_WAKE_UP):
             if isinstance(event, Overflow):
                 LOG.warning("the kernel dropped events: reading everything back")
-                self._resync_at = 0.0
+                self._resync_at, self._resync_cause = 0.0, "lost-events"
             else:
                 self._l3.observe(event)
         self._wake.set()
@@ -170,7 +176,7 @@ class Agent:
 
     async def _pass(self) -> bool:
         """One pass in the written order; True when more is due at once."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop_time()
         self._revision = self._cluster.revision
         # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted.
         while not self._cluster.locked:
@@ -183,12 +189,17 @@ class Agent:
         self._policy.see(self._l3.facts)
         if self._policy.apply(now):
             return True
+        if self._policy.in_force:
+            self._measured.end("policy", self._loop_time())
         if not (self._passed or self._policy.settled):
             return False
         self._routing.hand_over(at_start=not self._passed)
         if now >= self._resync_at:
             # Set first: an overflow between the steps asks for another read-back, and must not be forgotten.
             self._resync_at = now + self._settings.audit_interval_s
+            self._measured.resynced(self._resync_cause)
+            self._measured.begin("resync", now)
+            self._resync_cause = "interval"
             if self._passed:
                 self._policy.resync()
             try:
@@ -199,13 +210,17 @@ class Agent:
                     await asyncio.sleep(0)
             except KernelError as error:
                 LOG.warning("the kernel cannot be read back: trying again", reason=str(error))
-                self._resync_at = now + RETRY_RESYNC_S
+                self._resync_at, self._resync_cause = now + RETRY_RESYNC_S, "retry"
                 return False
+            self._measured.end("resync", self._loop_time())
         if self._l3.apply(now) or self._policy.cut(now):
             return True
         self._passed = True
+        if self._l3.in_sync and not self._routing.waits:
+            self._measured.end("routes", self._loop_time())
         if self._policy.enforced and not self._cluster.locked:
             self._enforced_revision = self._revision
+            self._measured.end("enforced", self._loop_time())
         return False
 
     async def _look(self, now: float) -> bool:
@@ -221,16 +236,22 @@ class Agent:
 
     def _take_changes(self) -> None:
         changes = self._graph.flush(ENDPOINTS_PER_STEP)
+        now = self._loop_time()
+        if changes.endpoints:
+            self._measured.begin("routes", now)
         self._routing.take(changes.endpoints)
         if changes.policy is not None:
+            self._measured.begin("policy", now)
+            self._measured.begin("enforced", now)
             self._policy.take(changes.policy)
         if changes.bgp is not None:
+            self._measured.begin("bgp", now)
             self._bird.desire(changes.bgp)
         if changes.settings is not None:
             self._settings = changes.settings
             self._policy.configure(changes.settings)
             # A shorter interval counts from now on, not from the next audit on.
-            soonest = asyncio.get_running_loop().time() + changes.settings.audit_interval_s
+            soonest = now + changes.settings.audit_interval_s
             self._resync_at = min(self._resync_at, soonest)
         if changes.quarantined is not None:
             self._quarantined = changes.quarantined
@@ -243,6 +264,7 @@ class Agent:
 
     def _post(self) -> None:
         cluster = self._cluster
+        self._measured.hear(answers=cluster.connected, now=self._loop_time())
         reports = self._routing.reports
         self._log_errors(reports)
         self._noticeboard.post(
@@ -262,9 +284,18 @@ class Agent:
                 errors=self._journal.entries,
                 writes=self._l3.writes,
                 policy_writes=self._policy.writes,
-                loop_lag_ms=self._lag_ms,
             )
         )
+
+    def _lacking(self, endpoint: str) -> str:
+        namespace, _, name = endpoint.partition("/")
+        return self._policy.missing(ResourceKey("WorkloadEndpoint", namespace, name))
+
+    async def _board(self) -> Board:
+        """What was posted last, with what is measured now."""
+        dropped = await self._counting.drops()
+        vitals = self._measured.vitals(self._loop_time(), self._policy.connections_cut, dropped)
+        return msgspec.structs.replace(self._noticeboard.board, vitals=vitals, loop_lag_ms=self._measured.lag_ms)
 
     def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
         before = self._noticeboard.board.endpoints
@@ -290,10 +321,3 @@ class Agent:
             *self._l3.problems,
             *self._bird.problems,
         )
-
-    async def _measure_lag(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_INTERVAL_S
-            await asyncio.sleep(LAG_INTERVAL_S)
-            self._lag_ms = round(1000 * (loop.time() - due), 1)

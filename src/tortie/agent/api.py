@@ -20,6 +20,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from tortie.agent.counting import Counting
+from tortie.agent.facts import facts_between
 from tortie.agent.metrics import render_metrics
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.packets import PacketLog
@@ -37,6 +39,7 @@ from tortie.errors import (
     Unavailable,
     UsageError,
 )
+from tortie.status import Board
 
 LOG = structlog.get_logger(__name__)
 
@@ -62,17 +65,30 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Api:
-    """Serves the board and the attach service on one socket."""
+    """Serves the board, what packets meet, and the attach service on one socket."""
 
-    def __init__(self, noticeboard: Noticeboard, attach: AttachService, packets: PacketLog) -> None:
+    def __init__(
+        self,
+        noticeboard: Noticeboard,
+        board: Callable[[], Awaitable[Board]],
+        attach: AttachService,
+        packets: PacketLog,
+        counting: Counting,
+        lacking: Callable[[str], str],
+    ) -> None:
         self._noticeboard = noticeboard
+        self._board = board  # the same with what is measured when it is asked for
         self._attach = attach
         self._packets = packets
+        self._counting = counting
+        self._lacking = lacking
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_errors])
         app.router.add_get("/v1/status", self._status)
         app.router.add_get("/v1/health/live", self._live)
         app.router.add_get("/v1/health/ready", self._ready)
         app.router.add_get("/v1/packets", self._told)
+        app.router.add_get("/v1/counters", self._counted)
+        app.router.add_get("/v1/facts", self._facts)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/v1/attach", self._do_attach)
         app.router.add_post("/v1/detach", self._do_detach)
@@ -97,7 +113,7 @@ class Api:
         await self._runner.cleanup()
 
     async def _status(self, request: web.Request) -> web.StreamResponse:
-        return _json(self._noticeboard.board)
+        return _json(await self._board())
 
     async def _live(self, request: web.Request) -> web.StreamResponse:
         """Live: the event loop turns, since this was answered."""
@@ -114,8 +130,18 @@ class Api:
         asked = _convert(dict(request.query), _Told)
         return _json(await self._packets.page(asked.kind, asked.since, asked.counter, min(asked.wait_s, MAX_WAIT_S)))
 
+    async def _counted(self, request: web.Request) -> web.StreamResponse:
+        """What was dropped for each reason, and what the rules of each `policy` decided."""
+        return _json(await self._counting.counted(request.query.getall("policy", [])))
+
+    async def _facts(self, request: web.Request) -> web.StreamResponse:
+        """What the kernel knows about packets from a `source` to a `destination`."""
+        asked = _convert(dict(request.query), _Between)
+        board, ring = self._noticeboard.board, self._packets.ring
+        return _json(await facts_between(asked.source, asked.destination, board, self._lacking, ring))
+
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(body=render_metrics(self._noticeboard.board), content_type="text/plain")
+        return web.Response(body=render_metrics(await self._board()), content_type="text/plain")
 
     async def _do_attach(self, request: web.Request) -> web.StreamResponse:
         _require_root(request)
@@ -146,6 +172,11 @@ class _Told(msgspec.Struct, frozen=True):
     since: int = 0
     counter: str = ""
     wait_s: float = 0.0
+
+
+class _Between(msgspec.Struct, frozen=True):
+    source: str
+    destination: str
 
 
 def _convert(query: dict[str, str], kind: type[Body]) -> Body:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -30,8 +30,8 @@ from tortie.dataplane.l3.facts import Facts
 from tortie.errors import KernelError, TortieError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
-from tortie.intent.policy import Address
-from tortie.intent.report import Noted
+from tortie.intent.policy import Address, RuleOrigin
+from tortie.intent.report import Count, Noted
 from tortie.intent.settings import Settings
 from tortie.intent.state import PolicyChanges, everything
 from tortie.kernel.netfilter.socket import NetfilterSocket
@@ -168,7 +168,7 @@ class Enforcement:
     @property
     def enforced(self) -> bool:
         """What was taken holds for every packet."""
-        return self._in_force and self._flows.quiet
+        return self.in_force and self._flows.quiet
 
     def missing(self, key: ResourceKey) -> str:
         """What a workload's policy still lacks in the kernel; empty when it is in force."""
@@ -190,7 +190,8 @@ class Enforcement:
         return self._running.get(self._made.name) if self._made else None
 
     @property
-    def _in_force(self) -> bool:
+    def in_force(self) -> bool:
+        """The kernel has all that was taken; connections that began before may not have been looked at yet."""
         return self._settled and self._newest is not None and self._newest.in_sync
 
     @property
@@ -209,6 +210,15 @@ class Enforcement:
     @property
     def writes(self) -> int:
         return self._ended_writes + sum(backend.writes for backend in self._running.values())
+
+    @property
+    def connections_cut(self) -> int:
+        return self._flows.cut
+
+    def counts(self, policies: Collection[ResourceKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
+        """A reader, for any thread, of what rules have counted; of none while nobody enforces policy."""
+        backend = self._newest
+        return dict if backend is None else backend.counts(policies)
 
     def next_due(self) -> float | None:
         due = [backend.next_due() for backend in self._running.values()] + [self._flows.next_due()]
@@ -284,7 +294,7 @@ class Enforcement:
         LOG.info("policy is in force", backend=self.name)
 
     def _look_for_lacking(self, now: float) -> None:
-        if self._in_force:
+        if self.in_force:
             self._lacking = {}
         elif self._settled and now >= self._look_at:
             self._look_at = now + LOOK_AGAIN_S

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from tortie.dataplane.events import Event, Kind, Listener
+from tortie.dataplane.events import Event, Kind, Listener, Ring
 from tortie.errors import KernelError
 from tortie.intent.report import Noted
 
@@ -51,6 +51,11 @@ class PacketLog:
         for descriptor in self._listener.filenos():
             loop.remove_reader(descriptor)
         self._listener.close()
+
+    @property
+    def ring(self) -> Ring | None:
+        """All that is kept; None where the kernel tells of no packets."""
+        return self._listener.ring if self._listener else None
 
     async def page(self, kind: Kind, since: int, counter: str, wait_s: float) -> Page:
         """The events of a kind behind a number; where there are none, the next ones, within `wait_s` seconds.

@@ -45,6 +45,11 @@ class Routing:
                 del self._waiting[key]
 
     @property
+    def waits(self) -> bool:
+        """Some are not routed because their policy is not in force."""
+        return bool(self._waiting)
+
+    @property
     def reports(self) -> Mapping[str, EndpointReport]:
         """By `namespace/name`: what l3 says of each endpoint, but of those whose policy is not in force that."""
         told = self._l3.reports

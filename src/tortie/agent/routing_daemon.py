@@ -27,11 +27,12 @@ REFUSED_INTERVAL_S = 10.0
 class RoutingDaemon:
     """Applies what `desire` said last; `report` and `problems` are what BIRD said last."""
 
-    def __init__(self, sink: Bgp, wake: Callable[[], None]) -> None:
+    def __init__(self, sink: Bgp, wake: Callable[[], None], applied: Callable[[], None]) -> None:
         self.report = Bird(running=False, problem="not asked yet")
         self.problems: tuple[Noted, ...] = ()
         self._sink = sink
         self._wake = wake
+        self._applied = applied  # called when BIRD runs what was desired last
         self._intent: BgpIntent | None = None
         self._changed = asyncio.Event()
 
@@ -69,6 +70,8 @@ class RoutingDaemon:
             if applied.reloaded:
                 LOG.info("BIRD reloaded its configuration", peers=len(intent.peers))
         report = _report(await self._sink.state(), problem)
+        if report.configured and not problem and intent is self._intent:
+            self._applied()
         problems = tuple(Noted(subject=str(left.key), reason=left.reason) for left in left_out)
         if (report, problems) != (self.report, self.problems):
             self.report, self.problems = report, problems

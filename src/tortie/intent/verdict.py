@@ -75,6 +75,14 @@ class Reason(StrEnum):
     NOT_OURS = "not-ours"
 
 
+_ACCEPTING = (
+    *(Reason.ESTABLISHED, Reason.FAILSAFE, Reason.NEIGHBOUR_DISCOVERY, Reason.DHCP_CLIENT),
+    *(Reason.FROM_HOST, Reason.NOT_OURS),
+)
+# Those for which packets are dropped.
+DROPPING = tuple(reason for reason in Reason if reason not in _ACCEPTING)
+
+
 class Step(NamedTuple):
     """One thing that was found on the way, for people to read."""
 

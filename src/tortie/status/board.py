@@ -39,6 +39,42 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Duration(msgspec.Struct, frozen=True, kw_only=True):
+    """How long something takes: so often, in all, the last time, and how often within each of `LIMITS_S`."""
+
+    count: int = 0
+    sum_s: float = 0.0
+    last_s: float = 0.0
+    within: tuple[int, ...] = ()
+
+
+# Upper limits of what is counted by `Duration.within`; what took longer is in the count alone.
+LIMITS_S = (0.005, 0.02, 0.1, 0.5, 2.0, 10.0, 60.0)
+
+
+class Dropped(msgspec.Struct, frozen=True, kw_only=True):
+    """Packets that were dropped for one reason, and their bytes."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+class Vitals(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures that move by themselves: measured when somebody asks, not when something happens."""
+
+    uptime_s: float = 0.0
+    resident_bytes: int = 0  # of memory
+    processor_s: float = 0.0  # of the agent's process
+    loop_lag_worst_ms: float = 0.0  # of the last minute
+    datastore_stale_s: float = 0.0  # how long the datastore has not answered; 0 while it does
+    # From a change that is taken in to its being in force: `policy` (rules in the kernel), `enforced` (and no
+    # connection left that they deny), `routes`, `bgp` (in BIRD); and `resync`, a reading back of the kernel.
+    applied: Mapping[str, Duration] = {}
+    resyncs: Mapping[str, int] = {}  # by cause: start, interval, lost-events, retry
+    connections_cut: int = 0
+    dropped: Mapping[str, Dropped] = {}  # by reason
+
+
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """All there is to know about this node."""
 
@@ -62,3 +98,4 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     writes: int = 0  # kernel rows of routing written since the agent started
     policy_writes: int = 0  # and those of policy
     loop_lag_ms: float = 0.0
+    vitals: Vitals = Vitals()

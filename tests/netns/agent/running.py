@@ -107,14 +107,22 @@ class RunningAgent:
         return self.call("POST", "/v1/detach", {"name": name})
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
+        status, text = self._ask(method, path, body)
+        value = json.loads(text)
+        if status >= 400:
+            raise ApiError(status, value["error"])
+        return value
+
+    def text(self, path: str) -> str:
+        """An answer that is no JSON."""
+        return self._ask("GET", path, None)[1]
+
+    def _ask(self, method: str, path: str, body: Any) -> tuple[int, str]:
         connection = _UnixConnection(self.socket)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None)
             answer = connection.getresponse()
-            value = json.loads(answer.read())
-            if answer.status >= 400:
-                raise ApiError(answer.status, value["error"])
-            return value
+            return answer.status, answer.read().decode()
         finally:
             connection.close()
 

@@ -57,7 +57,7 @@ class Host:
             self._netlink,
             lambda group, snap_bytes: arena.namespace.call(lambda: LogSocket(group, snap_bytes)),
         )
-        self.counters = DropCounters(lambda: nftables.dropped(self._socket))
+        self.counters = DropCounters()
         self._told = 0
         self._counted: dict[Reason, int] = {}
 
@@ -78,12 +78,12 @@ class Host:
         while select.select(self.listener.filenos(), [], [], 0)[0]:
             self.listener.read(0.0)
         self._told = self.listener.ring.number
-        self.counters.update()
+        self.counters.take("nftables", nftables.dropped(self._socket))
         self._counted = {reason: figures.packets for reason, figures in self.counters.totals.items()}
 
     def counted(self) -> dict[str, int]:
         """Packets dropped since the last `take`, by reason."""
-        self.counters.update()
+        self.counters.take("nftables", nftables.dropped(self._socket))
         now = {reason: figures.packets for reason, figures in self.counters.totals.items()}
         return {reason: n - self._counted[reason] for reason, n in now.items() if n > self._counted[reason]}
 

@@ -221,13 +221,13 @@ class TestRing:
 
 
 def test_totals_only_grow() -> None:
-    figures = {Reason.POLICY: Count(3, 300)}
-    counters = DropCounters(lambda: figures)
-    counters.update()
-    figures[Reason.POLICY] = Count(5, 500)
-    counters.update()
+    counters = DropCounters()
+    counters.take("nftables", {Reason.POLICY: Count(3, 300)})
+    counters.take("nftables", {Reason.POLICY: Count(5, 500)})
     assert counters.totals[Reason.POLICY] == Count(5, 500)
-    figures[Reason.POLICY] = Count(1, 100)  # the chain was written anew
-    counters.update()
+    counters.take("nftables", {Reason.POLICY: Count(1, 100)})  # the chain was written anew
     assert counters.totals[Reason.POLICY] == Count(6, 600)
+    counters.take("iptables-nft", {Reason.POLICY: Count(9, 900)})  # it counts by itself
+    assert counters.totals[Reason.POLICY] == Count(15, 1500)
     assert counters.totals[Reason.INVALID] == Count(0, 0)
+    assert Reason.ESTABLISHED not in counters.totals

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from tortie.intent.report import Count
-from tortie.intent.verdict import Reason
+from tortie.intent.verdict import DROPPING, Reason
+
+_NOTHING = Count(0, 0)
 
 
 class DropCounters:
-    """`read` is the backend's: what the kernel counts now."""
+    """Since the agent started, and what the kernel had counted before."""
 
-    def __init__(self, read: Callable[[], Mapping[Reason, Count]]) -> None:
-        self._read = read
+    def __init__(self) -> None:
+        self._source = ""
         self._seen: dict[Reason, Count] = {}
-        self.totals: dict[Reason, Count] = dict.fromkeys(Reason, Count(0, 0))
+        self.totals: dict[Reason, Count] = dict.fromkeys(DROPPING, _NOTHING)
 
-    def update(self) -> None:
-        """Adds what came since the last time; raises KernelError, and then nothing is changed."""
-        for reason, now in self._read().items():
-            before = self._seen.get(reason, Count(0, 0))
+    def take(self, source: str, counted: Mapping[Reason, Count]) -> None:
+        """Adds what came since the last time; another source, such as another backend, counts by itself."""
+        if source != self._source:
+            self._source, self._seen = source, {}
+        for reason in DROPPING:
+            now, before = counted.get(reason, _NOTHING), self._seen.get(reason, _NOTHING)
             if now.packets < before.packets:
-                before = Count(0, 0)
+                before = _NOTHING
             self._seen[reason] = now
             total = self.totals[reason]
             self.totals[reason] = Count(

@@ -19,7 +19,16 @@ from typing import NamedTuple
 from tortie.errors import Gone, KernelError
 from tortie.kernel.netfilter.message import CONNTRACK, GENERIC, be16, be32, message_type, nest, number
 from tortie.kernel.netfilter.socket import NetfilterSocket
-from tortie.kernel.netlink.message import ATTRIBUTE, Message, attribute, malformed, parse_attributes, u8, unpack_fixed
+from tortie.kernel.netlink.message import (
+    ATTRIBUTE,
+    Message,
+    attribute,
+    malformed,
+    parse_attributes,
+    u8,
+    u32,
+    unpack_fixed,
+)
 
 # enum cntl_msg_types
 _GET = message_type(CONNTRACK, 1)
@@ -36,8 +45,13 @@ _ID = 12
 _MASTER = 14
 _ZONE = 18
 _MARK_MASK = 21
+_FILTER = 25
 _STATUS_MASK = 26
 _ENTRIES = 1
+
+# enum ctattr_filter, and the bits of its value
+_ORIGINAL_BITS = 1
+_SOURCE_BIT, _DESTINATION_BIT = 1, 2
 
 # enum ctattr_tuple, ctattr_ip, ctattr_l4proto
 _ADDRESSES = 1
@@ -103,7 +117,10 @@ class Connection(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which connections: of the bits in a mask, those that are set in the value. None is no condition."""
+    """Which connections: of the bits in a mask, those that are set in the value. None is no condition.
+
+    `ends` are the addresses that the first packet came from and went to.
+    """
 
     family: int = socket.AF_UNSPEC
     mark: int = 0
@@ -111,12 +128,14 @@ class Filter(NamedTuple):
     status: int = 0
     status_mask: int = 0
     zone: int | None = None
+    ends: tuple[bytes, bytes] | None = None
 
     def matches(self, connection: Connection) -> bool:
         return (
             connection.mark & self.mark_mask == self.mark
             and connection.status & self.status_mask == self.status
             and self.zone in (None, connection.zone)
+            and self.ends in (None, connection.original[:2])
         )
 
 
@@ -129,15 +148,22 @@ def walk(sock: NetfilterSocket, wanted: Filter = ALL) -> Iterator[list[Connectio
     The table moves meanwhile: a connection may come twice, and one that began meanwhile not at all. Come to the
     end before the next walk with this socket.
     """
-    body = GENERIC.pack(wanted.family, 0, 0)
+    family = wanted.family if wanted.ends is None else _FAMILY[len(wanted.ends[0])]
+    body = GENERIC.pack(family, 0, 0)
     if wanted.mark_mask:
         body += be32(_MARK, wanted.mark) + be32(_MARK_MASK, wanted.mark_mask)
     if wanted.status_mask:
         body += be32(_STATUS, wanted.status) + be32(_STATUS_MASK, wanted.status_mask)
     if wanted.zone is not None:
         body += be16(_ZONE, wanted.zone)
+    if wanted.ends is not None and family == socket.AF_INET:
+        # Of IPv6 the kernel picks out those with other addresses (Linux 6.18, ctnetlink_filter_match_tuple).
+        source, destination = wanted.ends
+        addresses = attribute(_SOURCE[4], source) + attribute(_DESTINATION[4], destination)
+        body += nest(_ORIGINAL, nest(_ADDRESSES, addresses))
+        body += attribute(_FILTER | _NESTED, u32(_ORIGINAL_BITS, _SOURCE_BIT | _DESTINATION_BIT))
     for piece in sock.walk(_GET, body, parse, "list connections"):
-        # Older kernels do not look at the status (before 5.15) nor at the zone (before 6.8).
+        # Older kernels do not look at the addresses (before 5.8), the status (before 5.15) nor the zone (before 6.8).
         yield piece if wanted == ALL else [connection for connection in piece if wanted.matches(connection)]
 
 

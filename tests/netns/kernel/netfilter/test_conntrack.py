@@ -65,6 +65,14 @@ def test_udp(tracked: Path, net: Addresses) -> None:
 
 
 @BOTH
+def test_those_between_two_addresses(tracked: Path, net: Addresses) -> None:
+    port = datagram(tracked, net, 1001)
+    for ends, ports in (((net.a, net.b), [port]), ((net.b, net.a), []), ((net.a, net.a), [])):
+        wanted = Filter(ends=(ip(ends[0]), ip(ends[1])))
+        assert [each.original.source_port for each in listed(tracked.sock, wanted)] == ports
+
+
+@BOTH
 def test_udp_lite(tracked: Path, net: Addresses) -> None:
     try:
         socket.socket(net.family, socket.SOCK_DGRAM, socket.IPPROTO_UDPLITE).close()
