@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
@@ -11,6 +12,7 @@ from tortie.access import Access
 from tortie.cli import terminal
 from tortie.cli.complete import complete_party
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.observed import observe
 from tortie.cli.report_form import form_option
 from tortie.cli.store import answered, opened_store
 from tortie.datastore.api import Datastore
@@ -18,6 +20,7 @@ from tortie.errors import UsageError
 from tortie.explain import Cluster, Explanation, Party, explain, find_party, parse_flow
 from tortie.explain.cluster import Stored
 from tortie.explain.flow import ANY_PING
+from tortie.explain.observed import Observed
 from tortie.explain.report import as_json
 from tortie.explain.words import in_words
 from tortie.model import keys
@@ -41,17 +44,30 @@ def explain_command(source: str, destination: str, flow: str | None, ipv6: bool,
 
     SRC and DST are workloads, workload endpoints, nodes, or addresses, also of somebody outside. PROTO/PORT is
     tcp/443, udp/53, tcp/NAME, icmp, icmp/TYPE/CODE or the number of a protocol; without it a ping is meant. Both ends
-    are judged by the objects in the datastore; no agent is asked. Exit code 0 whatever the answer is.
+    are judged by the objects in the datastore. Where one of them is on this host its agent adds how often each rule
+    decided here, and what the kernel holds: interfaces, routes and neighbours, connections that are tracked already and
+    so pass without being judged, and the last drops between both. Exit code 0 whatever the answer is.
     """
     kind = ANY_PING if flow is None else parse_flow(flow)
-    cluster = read_cluster(settings().access)
+    host = settings()
+    cluster = read_cluster(host.access)
     ends = find_party(cluster, source), find_party(cluster, destination)
     found = explain(cluster, *ends, kind, _family(*ends, ipv6=ipv6))
+    observed = _observed(host.api_socket, found, host.node)
     if form == "json":
-        click.echo(json.dumps(as_json(found), indent=2))
+        click.echo(json.dumps(as_json(found, observed), indent=2))
         return
-    for line in _styled(cluster, found):
+    for line in _styled(cluster, found, observed):
         terminal.echo(line)
+
+
+def _observed(api_socket: Path, found: Explanation, node: str) -> Observed | None:
+    """What this host's agent adds, where this host is one of both."""
+    leg = next((leg for leg in found.legs if leg.node == node), None)
+    if leg is None:
+        return None
+    ends = str(leg.packet.source), str(leg.packet.destination)
+    return observe(api_socket, *ends, [str(met.rule.owner) for met in leg.met if met.rule is not None])
 
 
 def read_cluster(access: Access) -> Cluster:
@@ -91,7 +107,7 @@ def _addresses(party: Party) -> str:
     return f"{party.text} has {', '.join(map(str, party.addresses)) or 'none'}"
 
 
-def _styled(cluster: Cluster, found: Explanation) -> Iterator[str]:
-    first, *others = in_words(cluster, found)
+def _styled(cluster: Cluster, found: Explanation, observed: Observed | None) -> Iterator[str]:
+    first, *others = in_words(cluster, found, observed)
     yield click.style(first, fg="green" if found.allowed else "red", bold=True)
     yield from others

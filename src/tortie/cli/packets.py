@@ -13,6 +13,8 @@ import click
 from tortie.cli import agent_client, terminal
 from tortie.cli.configuration import config_option, settings
 from tortie.cli.report_form import form_option
+from tortie.cli.tables import aligned
+from tortie.errors import UsageError
 from tortie.explain.words import REASONS
 from tortie.model.scalars import Protocol
 
@@ -27,20 +29,41 @@ follow_option = click.option("-f", "--follow", is_flag=True, help="Go on with ea
 
 @click.command()
 @follow_option
+@click.option("--count", is_flag=True, help="Say how many packets were dropped for each reason instead.")
 @form_option
 @config_option
-def drops(follow: bool, form: str) -> None:
+def drops(follow: bool, count: bool, form: str) -> None:
     """Show the packets that this host dropped last, and why.
 
     \b
     tortie drops
     tortie drops -f
+    tortie drops --count
     tortie drops -f -o json | jq -r 'select(.policy == "GlobalNetworkPolicy(default.db)") | .source'
 
     Each line says when, between whom, and the reason: the tier, policy and rule that decided, or what a workload may
-    not send. The agent keeps the last 2,000; of one endpoint ten a second are told, and how many were not.
+    not send. The agent keeps the last 2,000; of one endpoint ten a second are told, and how many were not. All are
+    counted, by reason, since the agent started and some time before; `no-route` is counted by the kernel, for the whole
+    host and without bytes.
     """
+    if count:
+        if follow:
+            raise UsageError("--count and --follow exclude each other")
+        _show_counts(form)
+        return
     _show("drop", follow, form)
+
+
+def _show_counts(form: str) -> None:
+    dropped: Mapping[str, Any] = agent_client.get(settings().api_socket, "/v1/counters")["dropped"]
+    if form == "json":
+        click.echo(json.dumps(dropped, indent=2))
+        return
+    meanings = {str(reason): words for reason, words in REASONS.items()}
+    rows = [
+        (reason, str(one["packets"]), str(one["bytes"]), meanings.get(reason, "")) for reason, one in dropped.items()
+    ]
+    click.echo(terminal.with_heading(aligned([("REASON", "PACKETS", "BYTES", "MEANING"), *rows])), nl=False)
 
 
 @click.command()
@@ -62,7 +85,7 @@ def logs(follow: bool, form: str) -> None:
 
 def _show(kind: str, follow: bool, form: str) -> None:
     for event in _followed(kind) if follow else _page(f"kind={kind}", 0)["events"]:
-        terminal.echo(json.dumps(event) if form == "json" else _line(event))
+        terminal.echo(json.dumps(event) if form == "json" else line_of(event))
 
 
 def _followed(kind: str) -> Iterator[Event]:
@@ -90,7 +113,8 @@ def _page(query: str, wait_s: float) -> Mapping[str, Any]:
     return page
 
 
-def _line(event: Event) -> str:
+def line_of(event: Event) -> str:
+    """When, between whom, and why."""
     moment = datetime.fromtimestamp(event["time_s"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     ends = f"{_end(event, 'source', 'sender')} -> {_end(event, 'destination', 'receiver')}"
     untold = f" (after {event['untold']} like it that were not told)" if event.get("untold") else ""
@@ -107,9 +131,12 @@ def _protocol(event: Event) -> str:
     number = event.get("protocol")
     if number is None:
         return ""
-    name = next((name for name, known in Protocol.NAMES.items() if known == number), str(number))
     kind = f"/{event['icmp_type']}/{event.get('icmp_code', 0)}" if event.get("icmp_type") is not None else ""
-    return f"{name}{kind} "
+    return f"{protocol_name(number)}{kind} "
+
+
+def protocol_name(number: int) -> str:
+    return next((name for name, known in Protocol.NAMES.items() if known == number), str(number))
 
 
 def _why(event: Event) -> str:

@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 from tortie.errors import UsageError
 from tortie.explain.cluster import Cluster
+from tortie.explain.observed import RuleKey
 from tortie.explain.party import find_party
-from tortie.intent.policy import Chain, Direction, HostEndpointPolicy, WorkloadPolicy
+from tortie.explain.words import rule_in_words
+from tortie.intent.policy import WHOLE_OBJECT, Chain, Direction, HostEndpointPolicy, WorkloadPolicy
 from tortie.model.names import suggestion
 from tortie.model.resource import ResourceKey
 
@@ -18,6 +20,17 @@ KINDS = (
 )
 
 Endpoint = WorkloadPolicy | HostEndpointPolicy
+
+
+class Listed(NamedTuple):
+    """A rule of a policy as it was written."""
+
+    key: RuleKey
+    text: str  # in words
+
+    @property
+    def name(self) -> str:
+        return f"{self.key[1]} {self.key[2]}" if self.key[2] != WHOLE_OBJECT else f"{self.key[1]}, as a whole"
 
 
 class Place(NamedTuple):
@@ -30,6 +43,11 @@ class Place(NamedTuple):
     policy: ResourceKey
     number: int  # from 1 on, of those that are asked in this chain
     tier_default: str  # what the tier does with what its policies leave undecided
+
+    @property
+    def direction(self) -> str:
+        """Of the rules that are asked: ingress or egress."""
+        return self.chain.rpartition(" ")[2]
 
 
 def policies_of(cluster: Cluster, endpoint: ResourceKey) -> list[Place]:
@@ -45,6 +63,15 @@ def endpoints_of(cluster: Cluster, policy: ResourceKey) -> list[Place]:
     every: list[Endpoint] = [*state.workloads.values(), *state.host_endpoints.values()]
     places = (place for each in sorted(every, key=lambda each: each.key) for place in _places(cluster, each))
     return [place for place in places if place.policy == policy]
+
+
+def rules_of(cluster: Cluster, policy: ResourceKey, direction: str) -> list[Listed]:
+    """The rules of a policy or a profile in a direction; of one that is broken what stands for all of them."""
+    found = cluster.get(policy)
+    if found is None:
+        return [Listed((str(policy), direction, WHOLE_OBJECT), "closed, since it breaks the rules of its kind")]
+    rules = found.spec.ingress if direction == Direction.INGRESS else found.spec.egress
+    return [Listed((str(policy), direction, n), rule_in_words(rule)) for n, rule in enumerate(rules)]
 
 
 def find_endpoint(cluster: Cluster, text: str) -> ResourceKey:

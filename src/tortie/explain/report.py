@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from tortie.explain.journey import Explanation, Leg, Met
+from tortie.explain.observed import Observed
 from tortie.explain.party import Party
 from tortie.explain.words import decision
 
 
-def as_json(explanation: Explanation) -> dict[str, Any]:
-    """JSON values alone."""
+def as_json(explanation: Explanation, observed: Observed | None = None) -> dict[str, Any]:
+    """JSON values alone. What only a node's agent knows is null for the other node, and without an agent."""
     last = explanation.legs[-1].verdict
     return {
         "source": _party(explanation.source),
@@ -20,7 +21,10 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "action": last.action,
         "reason": str(last.reason),
         "explanation": decision(last),
-        "nodes": [_leg(leg) for leg in explanation.legs],
+        "nodes": [
+            _leg(leg, observed if observed is not None and observed.node == leg.node else None)
+            for leg in explanation.legs
+        ],
     }
 
 
@@ -33,7 +37,7 @@ def _party(party: Party) -> dict[str, Any]:
     }
 
 
-def _leg(leg: Leg) -> dict[str, Any]:
+def _leg(leg: Leg, observed: Observed | None) -> dict[str, Any]:
     packet, found = leg.packet, leg.verdict
     return {
         "node": leg.node,
@@ -58,16 +62,20 @@ def _leg(leg: Leg) -> dict[str, Any]:
             if found.translated is not None
             else None
         ),
-        "steps": [_met(each) for each in leg.met],
+        "steps": [_met(each, observed) for each in leg.met],
+        "kernel": None if observed is None else observed.facts,
     }
 
 
-def _met(met: Met) -> dict[str, Any]:
+def _met(met: Met, observed: Observed | None) -> dict[str, Any]:
+    count = observed.count_of(met.rule) if observed is not None else None
     return {
         "place": met.place,
         "tier": met.tier or None,
         "policy": None if met.rule is None else str(met.rule.owner),
         "rule": None if met.rule is None else str(met.rule),
         "action": met.action,
+        "packets": None if count is None else count.packets,
+        "bytes": None if count is None else count.octets,
         "matched": [{"end": each.end, "member": each.member, "of": each.of or None} for each in met.matched],
     }

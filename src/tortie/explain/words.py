@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tortie.explain.cluster import Cluster
 from tortie.explain.journey import Explanation, Leg, Met
+from tortie.explain.observed import Count, Observed
 from tortie.intent.packet import Packet
 from tortie.intent.policy import WHOLE_OBJECT, Direction, RuleOrigin
 from tortie.intent.verdict import Reason, Verdict
@@ -37,14 +38,14 @@ REASONS = {
 }
 
 
-def in_words(cluster: Cluster, explanation: Explanation) -> Iterator[str]:
+def in_words(cluster: Cluster, explanation: Explanation, observed: Observed | None = None) -> Iterator[str]:
     """Line by line; without colour."""
     source, destination = explanation.source.text, explanation.destination.text
     answer = "allowed" if explanation.allowed else "DENIED"
     yield f"{source} -> {destination} {explanation.kind}: {answer}: {decision(explanation.legs[-1].verdict)}"
     for leg in explanation.legs:
         yield ""
-        yield from _leg(cluster, leg)
+        yield from _leg(cluster, leg, observed if observed is not None and observed.node == leg.node else None)
 
 
 def decision(found: Verdict) -> str:
@@ -59,14 +60,15 @@ def decision(found: Verdict) -> str:
     return f"{reason}, for {found.endpoint}" if found.endpoint is not None else reason
 
 
-def _leg(cluster: Cluster, leg: Leg) -> Iterator[str]:
+def _leg(cluster: Cluster, leg: Leg, observed: Observed | None) -> Iterator[str]:
     come = f"by {leg.arrives_by}" if leg.arrives_by else "sent by the node itself"
     go = f"to {leg.leaves_by}" if leg.leaves_by else "to the node itself"
     yield f"at node {leg.node}, {come}, {go}: {leg.verdict.action}"
     yield f"  packet       {_packet(leg.packet)}"
     for met in leg.met:
         yield f"  {met.place}"
-        yield f"    {_met(met)}"
+        count = observed.count_of(met.rule) if observed is not None else None
+        yield f"    {_met(met)}{_counted(count)}"
         if (written := _written(cluster, met.rule)) is not None:
             yield f"      {rule_in_words(written)}"
         for each in met.matched:
@@ -76,11 +78,19 @@ def _leg(cluster: Cluster, leg: Leg) -> Iterator[str]:
     if translated is not None:
         yield f"  translated   {translated.source} -> {translated.destination}"
     yield f"  {leg.verdict.action:12} {decision(leg.verdict)}"
+    yield from (f"  {line}" for line in (observed.lines if observed is not None else ()))
 
 
 def _met(met: Met) -> str:
     tier = f"tier {met.tier}, " if met.tier else ""
     return f"{tier}{met.rule}: {met.action}" if met.rule is not None else f"{tier}its end: {met.action}"
+
+
+def _counted(count: Count | None) -> str:
+    """So often that rule decided here, of whichever endpoint."""
+    if count is None:
+        return ""
+    return f" ({count.packets} packet{'' if count.packets == 1 else 's'}, {count.octets} bytes so far)"
 
 
 def _packet(packet: Packet) -> str:
