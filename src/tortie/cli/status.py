@@ -86,6 +86,7 @@ def _lines(board: Board, faults: Sequence[str]) -> Iterator[str]:
         ],
         ["green" if one["state"] == "Established" else "red" for one in sessions],
     )
+    yield from _section(("DROPPED FOR", "PACKETS", "BYTES"), _dropped(board), [])
     for heading, noted in (("PENDING", board["pending"]), ("PROBLEM", board["problems"])):
         rows = [(one["subject"], one["reason"]) for one in noted]
         yield from _section((heading, "REASON"), rows, ["red"] * len(rows))
@@ -108,8 +109,38 @@ def _summary(board: Board) -> list[tuple[str, str]]:
         ("endpoints", ", ".join(f"{states.count(state)} {state}" for state in ("up", "down", "error"))),
         ("policy", _policy(board)),
         ("responder", board["responder"]),
+        *_vitals(board),
         ("BIRD", f"{bird['version']}, {sessions}" if bird["running"] else "not running"),
     ]
+
+
+def _vitals(board: Board) -> Iterator[tuple[str, str]]:
+    # An agent of before 0.2 does not know these.
+    vitals = board.get("vitals")
+    if not vitals or not vitals["uptime_s"]:
+        return
+    lag = f"loop late by {board['loop_lag_ms']:g} ms, {vitals['loop_lag_worst_ms']:g} at worst in a minute"
+    yield "agent", f"up {_span(vitals['uptime_s'])}, {vitals['resident_bytes'] / 2**20:.0f} MiB, {lag}"
+    applied = [f"{stage} {taken['last_s'] * 1000:.0f} ms" for stage, taken in sorted(vitals["applied"].items())]
+    if applied:
+        yield "last took", ", ".join(applied)
+    if vitals["datastore_stale_s"]:
+        yield "stale", f"the datastore has not answered for {_span(vitals['datastore_stale_s'])}"
+
+
+def _span(seconds: float) -> str:
+    """The two largest units of it."""
+    parts = [(int(seconds) // 86400, "d"), (int(seconds) // 3600 % 24, "h"), (int(seconds) // 60 % 60, "min")]
+    parts.append((int(seconds) % 60, "s"))
+    first = next((number for number, (value, _) in enumerate(parts) if value), len(parts) - 1)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])
+
+
+def _dropped(board: Board) -> list[tuple[str, str, str]]:
+    """The reasons for which packets were dropped at all, the most frequent one first."""
+    every = board.get("vitals", {}).get("dropped", {})
+    some = sorted((-one["packets"], reason, one["bytes"]) for reason, one in every.items() if one["packets"])
+    return [(reason, str(-packets), str(octets)) for packets, reason, octets in some]
 
 
 def _policy(board: Board) -> str:

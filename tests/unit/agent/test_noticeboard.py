@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from tortie.agent.journal import KEPT, Journal
-from tortie.agent.metrics import render_metrics
+from tortie.agent.metrics import MOST_REASONS, render_metrics
 from tortie.agent.noticeboard import Noticeboard
 from tortie.intent.report import EndpointReport, EndpointState, Noted
-from tortie.status import Bird, Board, Session
+from tortie.status import Bird, Board, Dropped, Duration, Session, Vitals
 
 EMPTY = Board(node="a", version="0", datastore="sqlite:///x")
 UP = EndpointReport(state=EndpointState.UP, interface="cali1", addresses=("10.65.0.1",))
@@ -66,6 +68,14 @@ def test_the_board_as_metrics() -> None:
         bird=Bird(running=True, sessions=(session,)),
         connected=True,
         writes=5,
+        policy_backend="nftables",
+        vitals=Vitals(
+            resident_bytes=1000,
+            applied={"policy": Duration(count=3, sum_s=0.5, last_s=0.1, within=(1, 1, 2, 3, 3, 3, 3))},
+            resyncs={"interval": 2},
+            dropped={"policy": Dropped(packets=7, bytes=700)},
+            datastore_stale_s=1.5,
+        ),
     )
     text = render_metrics(board).decode()
     for line in (
@@ -75,5 +85,32 @@ def test_the_board_as_metrics() -> None:
         "tortie_rows_written_total 5.0",
         "tortie_datastore_connected 1.0",
         'tortie_bgp_session_established{peer="192.0.2.1",session="Mesh_1"} 1.0',
+        'tortie_bgp_prefixes_imported{peer="192.0.2.1",session="Mesh_1"} 1.0',
+        'tortie_bgp_prefixes_exported{peer="192.0.2.1",session="Mesh_1"} 2.0',
+        'tortie_rows_pending_by_reason{reason="no"} 1.0',
+        "tortie_process_resident_memory_bytes 1000.0",
+        'tortie_apply_seconds_bucket{le="0.1",stage="policy"} 2.0',
+        'tortie_apply_seconds_bucket{le="+Inf",stage="policy"} 3.0',
+        'tortie_apply_seconds_sum{stage="policy"} 0.5',
+        'tortie_resyncs_total{cause="interval"} 2.0',
+        'tortie_dropped_packets_total{reason="policy"} 7.0',
+        'tortie_dropped_bytes_total{reason="policy"} 700.0',
+        'tortie_policy_backend_info{backend="nftables"} 1.0',
+        "tortie_datastore_stale_seconds 1.5",
+        "tortie_bird_running 1.0",
     ):
         assert line in text.splitlines()
+
+
+def test_every_metric_is_written_down() -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+    found = set(re.findall(r"^# TYPE tortie_(\w+) ", render_metrics(EMPTY).decode(), re.MULTILINE))
+    assert [name for name in sorted(found) if f"`{name}" not in documented] == []
+
+
+def test_reasons_of_pending_rows_are_few() -> None:
+    pending = tuple(Noted(subject=str(n), reason=f"r{n % 30}") for n in range(60))
+    text = render_metrics(replace(EMPTY, pending=pending)).decode()
+    lines = [line for line in text.splitlines() if line.startswith("tortie_rows_pending_by_reason{")]
+    assert len(lines) == MOST_REASONS + 1
+    assert f'tortie_rows_pending_by_reason{{reason="other"}} {60 - 2 * MOST_REASONS}.0' in lines

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from tests.unit.cli.conftest import FakeAgent, Tortie
 from tortie.__main__ import command
 from tortie.intent.report import EndpointReport, EndpointState, Noted
-from tortie.status import Bird, Board, Logged, Session
+from tortie.status import Bird, Board, Dropped, Duration, Logged, Session, Vitals
 
 
 def session(address: str, info: str = "Established", kind: str = "mesh") -> Session:
@@ -114,6 +114,30 @@ def test_much_is_wrong(tortie: Tortie, agent: FakeAgent) -> None:
         "wrong: 1 problem: IPPool(bad)",
         "wrong: 1 BGP session of 2 not established: 172.18.203.129",
     ]
+
+
+def test_figures_of_the_agent_and_what_was_dropped(tortie: Tortie, agent: FakeAgent) -> None:
+    vitals = Vitals(
+        uptime_s=93784.5,
+        resident_bytes=61 << 20,
+        loop_lag_worst_ms=3.5,
+        datastore_stale_s=12.0,
+        applied={"routes": Duration(count=1, sum_s=0.5, last_s=0.012), "policy": Duration(count=2, last_s=0.0034)},
+        dropped={
+            "invalid": Dropped(),
+            "policy": Dropped(packets=7, bytes=700),
+            "tier-default": Dropped(packets=12, bytes=1),
+        },
+    )
+    agent.answer("/v1/status", replace(WELL, vitals=vitals, loop_lag_ms=0.4))
+    lines = tortie("status").stdout.splitlines()
+    assert lines[5:8] == [
+        "agent      up 1 d 2 h, 61 MiB, loop late by 0.4 ms, 3.5 at worst in a minute",
+        "last took  policy 3 ms, routes 12 ms",
+        "stale      the datastore has not answered for 12 s",
+    ]
+    at = lines.index("DROPPED FOR   PACKETS  BYTES")
+    assert lines[at + 1 : at + 3] == ["tier-default  12       1", "policy        7        700"]
 
 
 @pytest.mark.parametrize(
