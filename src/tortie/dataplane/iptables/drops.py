@@ -8,7 +8,7 @@ from tortie.conventions import DROP_GROUP
 from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
 from tortie.intent.policy import Family, PolicySettings
 from tortie.intent.report import Count
-from tortie.intent.verdict import Reason
+from tortie.intent.verdict import DROPPING, Reason
 from tortie.kernel.netfilter.xtables import Variant, counted, used_tables
 
 # Of drops that are told of, a second; all are counted.
@@ -47,7 +47,7 @@ def _drop(reason: Reason, family: Family, *, rejects: bool) -> Iterator[Rule]:
 
 def count_drops(variant: Variant) -> Mapping[Reason, Count]:
     """Since each chain was written, in the network namespace of the calling thread. Raises KernelError."""
-    reasons = {dropped(reason): reason for reason in Reason}
+    reasons = {dropped(reason): reason for reason in DROPPING}
     totals = dict.fromkeys(reasons.values(), Count(0, 0))
     for family in FAMILIES:
         for table in used_tables(variant, family, (FILTER, RAW, MANGLE)):

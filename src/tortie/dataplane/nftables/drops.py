@@ -10,7 +10,7 @@ from tortie.dataplane.nftables.rows import TABLE
 from tortie.dataplane.nftables.skeleton import drop_chain
 from tortie.errors import Gone
 from tortie.intent.report import Count
-from tortie.intent.verdict import Reason
+from tortie.intent.verdict import DROPPING, Reason
 from tortie.kernel.netfilter import rule
 from tortie.kernel.netfilter.message import Family
 from tortie.kernel.netfilter.socket import NetfilterSocket
@@ -18,7 +18,7 @@ from tortie.kernel.netfilter.socket import NetfilterSocket
 
 def dropped(sock: NetfilterSocket) -> Mapping[Reason, Count]:
     """Since each chain was written; a change of `deny` writes some of them anew, and they count from zero."""
-    return {reason: _sum(sock, drop_chain(reason)) for reason in Reason}
+    return {reason: _sum(sock, drop_chain(reason)) for reason in DROPPING}
 
 
 def _sum(sock: NetfilterSocket, chain: str) -> Count:
