@@ -12,7 +12,7 @@ from typing import Any
 from tortie.dataplane.contract import Backend, Options
 from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
-from tortie.dataplane.nftables.rows import Kind
+from tortie.dataplane.nftables.rows import MAP, Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
 from tortie.dataplane.nftables.table import BaseChainTable, ChainTable, MemberTable, SetTable, open_table, remove_table
@@ -32,9 +32,10 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
     sets, chains = SetTable(sock), ChainTable(sock)
     tables: dict[Kind, Table[Any, Any]] = {
         Kind.SET: sets,
-        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: name not in _DISPATCH, counts=True),
+        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: not (name in _DISPATCH or name.startswith(MAP))),
+        Kind.ENTRY: MemberTable(sock, sets, chains, lambda name: name.startswith(MAP), counts=True),
         Kind.CHAIN: chains,
-        Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH, counts=False),
+        Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
         Kind.BASE: BaseChainTable(chains),
     }
     return NftablesBackend(tables, chains, prefixes)

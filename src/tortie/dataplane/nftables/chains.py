@@ -204,7 +204,7 @@ def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks:
     name = map_name(digest(policy.key, place, step.fields, step.common), contents)
     rows: Rows = {**common.sets, RowKey(Kind.SET, name): spec}
     for (first_key, last_key), verdict in members.items():
-        rows[RowKey(Kind.MEMBER, MemberKey(name, first_key, last_key))] = verdict
+        rows[RowKey(Kind.ENTRY, MemberKey(name, first_key, last_key))] = verdict
     loads = tuple(_loads(step.fields, place.family))
     ask = nft.Lookup(name, into=nft.VERDICT_REGISTER)
     comment = comment_of_many(step)
@@ -218,11 +218,12 @@ def map_spec(step: Lookup, family: Family) -> SetSpec:
 def keys_of(step: Lookup, family: Family) -> dict[tuple[bytes, bytes | None], Rule]:
     """The keys of the map for a family, each the first and the last value of an interval, and whose they are."""
     members: dict[tuple[bytes, bytes | None], Rule] = {}
+    exact = step.exact
     for entry in step.entries:
         if any(_version(part) not in (None, family) for part in entry.key):
             continue
         first, last = zip(*(_bounds(part) for part in entry.key), strict=True)
-        members.setdefault((_joined(first), None if step.exact else _joined(last)), entry.rule)
+        members.setdefault((_joined(first), None if exact else _joined(last)), entry.rule)
     return members
 
 

@@ -17,7 +17,7 @@ from tortie.dataplane.nftables.chains import (
     keys_of,
     map_spec,
 )
-from tortie.dataplane.nftables.rows import TABLE
+from tortie.dataplane.nftables.rows import MAP, TABLE
 from tortie.dataplane.nftables.table import kernel_set
 from tortie.errors import Gone
 from tortie.intent.folding import Lookup, fold
@@ -67,7 +67,7 @@ def _of_chain(
                     yield found.origin, Count(*figure)
             elif found is not None:
                 # Each of its alternatives asks the same map; what else it asks is no map.
-                maps |= {asked: found for asked in lookups(each.expressions) if asked.startswith("map-")}
+                maps |= {asked: found for asked in lookups(each.expressions) if asked.startswith(MAP)}
     for asked, step in maps.items():
         owners = keys_of(step, family)
         spec = map_spec(step, family)

@@ -1,7 +1,8 @@
-"""What stands in the kernel for policy: five kinds of rows, all in the table `inet tortie`.
+"""What stands in the kernel for policy: six kinds of rows, all in the table `inet tortie`.
 
     SET       sets and maps, empty: of selectors, of a rule's own addresses and ports, of folded rules, of interfaces
     MEMBER    what is in them
+    ENTRY     what is in the maps of folded rules: each counts, and so takes longer to write than a member
     CHAIN     chains with all of their rules
     DISPATCH  which interface leads to which chains: the last step of opening, the first of closing
     BASE      chains that packets come to by themselves: they close what nothing opens, so what opens is there before
@@ -27,9 +28,10 @@ class Kind(IntEnum):
 
     SET = 0
     MEMBER = 1
-    CHAIN = 2
-    DISPATCH = 3
-    BASE = 4
+    ENTRY = 2
+    CHAIN = 3
+    DISPATCH = 4
+    BASE = 5
 
 
 class RowKey(NamedTuple):
@@ -71,14 +73,15 @@ class ChainSpec(NamedTuple):
 
 def map_name(rules: str, contents: str) -> str:
     """Of a map that stands for rules: whose and of which shape they are, then what is in it, each as a digest."""
-    return f"map-{rules[:_HALF]}-{contents[:_HALF]}"
+    return f"{MAP}{rules[:_HALF]}-{contents[:_HALF]}"
 
 
 def is_successor(name: str, before: str) -> bool:
     """Both are maps for the same rules, in different versions."""
-    return name.startswith("map-") and name != before and name.rpartition("-")[0] == before.rpartition("-")[0]
+    return name.startswith(MAP) and name != before and name.rpartition("-")[0] == before.rpartition("-")[0]
 
 
+MAP = "map-"  # begins the names of maps of folded rules, and of no other set
 _HALF = 16
 
 

@@ -50,7 +50,9 @@ from tortie.reconcile import Reconciler, Table
 
 # Elements are small; a pass of this many holds the loop for some 10 ms.
 MEMBERS_PER_PASS = 5000
+ENTRIES_PER_PASS = 500  # of which each counts
 ROWS_PER_PASS = 200
+_PER_PASS = {Kind.MEMBER: MEMBERS_PER_PASS, Kind.ENTRY: ENTRIES_PER_PASS}
 
 Owner = tuple[str, object]
 
@@ -324,13 +326,15 @@ class NftablesBackend:
     def apply(self, now: float) -> bool:
         """Writes what is due, then removes what is; True when more is due at once."""
         for kind, reconciler in self._reconcilers.items():
-            limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
+            limit = _PER_PASS.get(kind, ROWS_PER_PASS)
             before = reconciler.writes
-            if reconciler.apply_puts(now, limit) or reconciler.writes - before > ROWS_PER_PASS:
+            more = reconciler.apply_puts(now, limit)
+            written = reconciler.writes - before
+            # Of a map that takes the place of another the figures of that one were read.
+            if more or written > ROWS_PER_PASS or (written and kind is Kind.SET):
                 return True
         for kind in reversed(self._reconcilers):
-            limit = MEMBERS_PER_PASS if kind is Kind.MEMBER else ROWS_PER_PASS
-            if self._reconcilers[kind].apply_deletes(now, limit):
+            if self._reconcilers[kind].apply_deletes(now, _PER_PASS.get(kind, ROWS_PER_PASS)):
                 return True
         self._chains.remove_emptied()
         return False

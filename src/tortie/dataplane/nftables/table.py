@@ -142,7 +142,7 @@ class MemberTable:
         chains: ChainTable,
         is_mine: Callable[[str], bool],
         *,
-        counts: bool,
+        counts: bool = False,
     ) -> None:
         self._sock = sock
         self._sets = known

@@ -78,7 +78,7 @@ def encode(wanted: Set, one: Element) -> bytes:
     """As the kernel takes it: of one field with intervals two entries, its begin and what comes behind its end."""
     data = b"" if one.data is None else _encode_data(one.data)
     if one.counted is not None:
-        data += attribute(_EXPRESSION, Counter(*one.counted).encode()[ATTRIBUTE.size :])
+        data += _FROM_ZERO if one.counted == _NOTHING else _counter(one.counted)
     if not wanted.interval:
         return element(packed_data(_KEY, one.key), data)
     last = one.key if one.last is None else one.last
@@ -89,6 +89,16 @@ def encode(wanted: Set, one: Element) -> bytes:
         return element(packed_data(_KEY, one.key), data, _OPEN)
     end = element(packed_data(_KEY, behind), be32(_FLAGS, _INTERVAL_END))
     return element(packed_data(_KEY, one.key), data) + end
+
+
+def _counter(begin: Figures) -> bytes:
+    """In an attribute of its own, where a rule has a list of expressions."""
+    return attribute(_EXPRESSION, Counter(*begin).encode()[ATTRIBUTE.size :])
+
+
+# Most begin so.
+_NOTHING = Figures(0, 0)
+_FROM_ZERO = _counter(_NOTHING)
 
 
 def _encode_data(value: bytes | Verdict) -> bytes:
