@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.intent.policy_text import chain, policy
 from tortie.dataplane.hosts import Hosts
 from tortie.dataplane.nftables.hosts import host_rows
+from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import ChainSpec, Rows
 from tortie.intent.policy import BothWays, HostEndpointPolicy, PolicySettings
 from tortie.model.resource import ResourceKey
@@ -26,7 +27,9 @@ def chains(rows: Rows) -> dict[str, ChainSpec]:
 
 
 def test_what_is_named_comes_first() -> None:
-    rows = host_rows(Hosts({"eth0": ENDPOINT}, None), PolicySettings(), {WEB.key: WEB}, lambda _: lambda _: False)
+    policies = Policies(lambda *_: False)
+    policies.put(WEB.key, WEB)
+    rows = host_rows(Hosts({"eth0": ENDPOINT}, None), PolicySettings(), policies.chain)
     there: set[str] = set()
     found = chains(rows)
     for name, spec in found.items():
@@ -38,4 +41,4 @@ def test_what_is_named_comes_first() -> None:
 
 
 def test_without_host_endpoints_there_is_nothing() -> None:
-    assert host_rows(Hosts({}, None), PolicySettings(), {}, lambda _: lambda _: False) == {}
+    assert host_rows(Hosts({}, None), PolicySettings(), Policies(lambda *_: False).chain) == {}

@@ -12,7 +12,7 @@ No mark is needed to remember what was decided, and none is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tortie.conventions import LOG_GROUP
@@ -54,8 +54,6 @@ FAMILIES: tuple[Family, ...] = (4, 6)
 # Of the Log action, a second and rule.
 LOGS_PER_S = 10
 
-Policies = Mapping[ObjectKey, Policy]
-
 
 class Place(NamedTuple):
     """Where a chain is gone through."""
@@ -69,6 +67,10 @@ class Place(NamedTuple):
     def drop(self, chain: str) -> Verdict:
         """The end of a packet that is denied."""
         return goto(chain + SILENT if self.silent else chain)
+
+
+PolicyChainOf = Callable[[ObjectKey, Place, str], tuple[str, Rows]]
+"""`policy_chain` of a policy by its key, at a place and before the chain of what comes after its tier."""
 
 
 class Compiled(NamedTuple):
@@ -94,15 +96,15 @@ def policy_chain(policy: Policy, place: Place, rest: str, has_networks: HasNetwo
 
 
 def endpoint_chain(
-    chain: Chain, place: Place, guard: tuple[KernelRule, ...], policies: Policies, has_networks: HasNetworks
+    chain: Chain, place: Place, guard: tuple[KernelRule, ...], policy_chain_of: PolicyChainOf
 ) -> tuple[str, Rows]:
     """The chain that an endpoint's packets go through, behind the rules of `guard`; its name, and all that it needs."""
-    rest, rows = _profiles(chain, place, policies, has_networks)
+    rest, rows = _profiles(chain, place, policy_chain_of)
     for number in reversed(range(len(chain.tiers))):
         tier = chain.tiers[number]
         rules: list[KernelRule] = []
         for key in tier.policies:
-            name, more = policy_chain(policies[key], place, rest, has_networks)
+            name, more = policy_chain_of(key, place, rest)
             rules.append(_call(jump(name)))
             rows |= more
         end = place.drop(TIER_DEFAULT) if tier.default is Action.DENY else goto(rest)
@@ -112,11 +114,11 @@ def endpoint_chain(
     return _named(head, place, rows), rows
 
 
-def _profiles(chain: Chain, place: Place, policies: Policies, has_networks: HasNetworks) -> tuple[str, Rows]:
+def _profiles(chain: Chain, place: Place, policy_chain_of: PolicyChainOf) -> tuple[str, Rows]:
     rows: Rows = {}
     rules: list[KernelRule] = []
     for key in chain.profiles:
-        name, more = policy_chain(policies[key], place, "", has_networks)
+        name, more = policy_chain_of(key, place, "")
         rules.append(_call(jump(name)))
         rows |= more
     rules.append(_call(ACCEPT) if place.ends_open else _call(place.drop(NO_PROFILE), "no profile matched"))

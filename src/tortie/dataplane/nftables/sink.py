@@ -18,7 +18,8 @@ from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows
-from tortie.dataplane.nftables.match import HasNetworks, address_sets, member_of, port_sets
+from tortie.dataplane.nftables.match import address_sets, member_of, port_sets
+from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
@@ -77,8 +78,10 @@ class NftablesBackend:
         self._hosts: frozenset[Address] = frozenset()
         self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
         self._interfaces: Mapping[str, frozenset[Address]] = {}
-        self._policies: dict[ObjectKey, Policy] = {}
+        self._policies = Policies(lambda set_id, family: bool(self._covers.get((set_id, family))))
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
+        self._with_floating: set[ObjectKey] = set()
+        self._floating_changed = False
         self._covers: dict[tuple[SetId, Family], Cover] = {}
         self._families_of_sets: dict[SetId, type[AddressSet] | type[PortSet]] = {}
         self._users: dict[Use, set[ObjectKey]] = {}
@@ -112,8 +115,9 @@ class NftablesBackend:
             self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
             self._put_workload(key, workload)
-        if changes.workloads:
-            outside = (each for workload in self._workloads.values() for each in workload.floating)
+        if self._floating_changed:
+            self._floating_changed = False
+            outside = (each for key in self._with_floating for each in self._workloads[key].floating)
             self._set_rows(("floating", None), floating(outside))
         for use in list(self._stale):
             self._render_use(use)
@@ -152,26 +156,27 @@ class NftablesBackend:
 
         hosts = resolve(self._host_endpoints.values(), self._interfaces, is_governed)
 
-        def has_networks(family: Family) -> HasNetworks:
-            return lambda set_id: bool(self._covers.get((set_id, family)))
-
-        rows = host_rows(hosts, self._settings, self._policies, has_networks)
+        rows = host_rows(hosts, self._settings, self._policies.chain)
         self._set_rows(("hosts", None), rows)
 
     def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
-        before = self._policies.pop(key, None)
-        for set_id in before.sets() if before else ():
+        for set_id in self._policies.sets(key):
             self._policies_of_set[set_id].discard(key)
+        self._policies.put(key, policy)
         if policy is not None:
-            self._policies[key] = policy
-            for set_id in policy.sets():
+            for set_id in self._policies.sets(key):
                 self._policies_of_set.setdefault(set_id, set()).add(key)
             self._stale.update(self._uses_of_policy.get(key, ()))
 
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
+        if key in self._with_floating or (workload is not None and workload.floating):
+            self._floating_changed = True
+            self._with_floating.discard(key)
         if workload is not None:
             self._workloads[key] = workload
+            if workload.floating:
+                self._with_floating.add(key)
             for use in _uses(workload):
                 self._add_use(use, key)
         for use in set(_uses(before)) - set(_uses(workload)):
@@ -197,14 +202,7 @@ class NftablesBackend:
 
     def _render_use(self, use: Use) -> None:
         self._stale.discard(use)
-        family = use.place.family
-        name, rows = endpoint_chain(
-            use.chain,
-            use.place,
-            guard(self._settings),
-            self._policies,
-            lambda set_id: bool(self._covers.get((set_id, family))),
-        )
+        name, rows = endpoint_chain(use.chain, use.place, guard(self._settings), self._policies.chain)
         self._set_rows(("use", use), rows)
         if self._names.get(use) != name:
             self._names[use] = name
@@ -377,7 +375,7 @@ class NftablesBackend:
 
     def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
         """A reader, for any thread, of what the rules of these policies have counted."""
-        asked = [self._policies[key] for key in policies if key in self._policies]
+        asked = [policy for key in policies if (policy := self._policies.get(key)) is not None]
         names = [str(name) for name in self._reconcilers[Kind.CHAIN].wanted]
         chains = [(policy, list(chains_of(policy, names))) for policy in asked]
 
