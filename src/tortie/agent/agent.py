@@ -93,12 +93,13 @@ class Agent:
         self._routing = Routing(self._policy, self._l3)
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-        bgp.write_initial(bird_config)
+        bgp.write_initial(bird_config, included=settings.bird_included)
+        bird = bgp.Host(settings.bird_kernel_metric, settings.bird_included)
         self._loop_time = asyncio.get_running_loop().time
         self._measured = Measurements(self._loop_time())
         self._counting = Counting(settings.node, self._policy)
         self._bird = RoutingDaemon(
-            bgp.make(bird_config, Path(settings.bird_socket), settings.bird_kernel_metric),
+            bgp.make(bird_config, Path(settings.bird_socket), bird),
             self._wake.set,
             lambda: self._measured.end("bgp", self._loop_time()),
         )

@@ -1,6 +1,6 @@
 """BIRD's side of the agent: the newest BGP intent applied, and BIRD's state looked at, in a task of its own.
 
-BIRD may be slow, stopped or not installed; none of that may hold back a route.
+BIRD may be slow, stopped or not installed, or find its port taken; none of that may hold back a route.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tortie.bgp import Bgp, BirdState, Protocol, Unreachable
 from tortie.errors import BirdError
 from tortie.intent.bgp import BgpIntent
 from tortie.intent.report import Noted
+from tortie.kernel.listening import Listener, listeners
 from tortie.status import Bird, Session
 
 LOG = structlog.get_logger(__name__)
@@ -22,6 +23,8 @@ LOG = structlog.get_logger(__name__)
 LOOK_INTERVAL_S = 2.0
 # A text that BIRD refuses stays refused until the intent changes, or somebody repairs BIRD.
 REFUSED_INTERVAL_S = 10.0
+
+_NO_PORT = "No listening socket"  # BIRD's words; such a session does not try again by itself
 
 
 class RoutingDaemon:
@@ -69,14 +72,43 @@ class RoutingDaemon:
             left_out = (*left_out, *applied.left_out)
             if applied.reloaded:
                 LOG.info("BIRD reloaded its configuration", peers=len(intent.peers))
-        report = _report(await self._sink.state(), problem)
+        state = await self._sink.state()
+        report = _report(state, problem)
         if report.configured and not problem and intent is self._intent:
             self._applied()
-        problems = tuple(Noted(subject=str(left.key), reason=left.reason) for left in left_out)
+        lacking = tuple(Noted(subject="the host's BIRD", reason=each) for each in state.lacking)
+        problems = (
+            *(Noted(subject=str(left.key), reason=left.reason) for left in left_out),
+            *lacking,
+            *await self._retry_port(state, intent.listen_port),
+        )
         if (report, problems) != (self.report, self.problems):
             self.report, self.problems = report, problems
             self._wake()
         return refused
+
+    async def _retry_port(self, state: BirdState, port: int) -> tuple[Noted, ...]:
+        """Who holds the port that sessions gave up for; they try again when it is nobody, or BIRD itself."""
+        waiting = [each.name for each in state.sessions if each.state == "down" and _NO_PORT in each.info]
+        if not waiting:
+            return ()
+        others = [each for each in await asyncio.to_thread(listeners, port) if each.pid != state.pid]
+        if others:
+            return (_taken(port, others, len(waiting)),)
+        try:
+            await self._sink.enable(waiting)
+        except BirdError as error:
+            LOG.warning("BIRD does not take up sessions that waited for their port", reason=str(error))
+        return ()
+
+
+def _taken(port: int, others: list[Listener], waiting: int) -> Noted:
+    return Noted(
+        subject=f"TCP port {port}",
+        reason=f"{', '.join(map(str, others))} listens there, so {waiting} BGP sessions of this host wait: stop it, or"
+        " set listenPort in BGPConfiguration; if it is a BIRD that the host needs, let it include tortie's"
+        " configuration (bird_included). What is local goes on, and the sessions start when the port is free",
+    )
 
 
 def _report(state: BirdState, problem: str) -> Bird:

@@ -6,6 +6,8 @@ A restarted BIRD has a new socket at the same path, so nothing is kept between r
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,6 +37,7 @@ class Control:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.pid = 0  # of who answered last
 
     async def status(self) -> Status:
         return parse_status(await self.ask("show status"))
@@ -50,6 +53,10 @@ class Control:
     async def configure(self) -> str:
         """BIRD reads its file again and may still be changing over when this returns; the answer names the file."""
         return parse_file(await self.ask("configure"))
+
+    async def enable(self, name: str) -> None:
+        """A protocol that is down starts; one that is up is left alone."""
+        await self.ask(f"enable {name}")
 
     async def graceful_restart(self) -> None:
         """BIRD ends without a word to its peers, who keep our routes until it is back; its process ends after this."""
@@ -73,6 +80,8 @@ class Control:
 
     async def _converse(self, command: str) -> list[Line]:
         reader, writer = await asyncio.open_unix_connection(self.path)
+        credentials = writer.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        self.pid = struct.unpack("3i", credentials)[0]
         try:
             await self._read_reply(reader, "connect")  # the greeting
             writer.write(f"{command}\n".encode())

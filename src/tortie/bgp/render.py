@@ -1,9 +1,6 @@
 """BIRD's configuration from the intent: pure, and the same text for equal intents.
 
 Invariants:
-* A route leaves this node only if it lies in an exported pool, and is either a workload's route with our protocol
-  number or one that BGP brought and may pass on. Connected and foreign routes never leave.
-* Only BGP routes are written to the kernel.
 * What a user can name (interface patterns, passwords) cannot break out of its quotes: a value that was not
   validated before it came here is a programming error.
 * Timers are constants: BIRD restarts a session whose timers change, and that withdraws its routes.
@@ -15,29 +12,39 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-from tortie.conventions import ELEVATED_ROUTE_PROTOCOL, ROUTE_PROTOCOL
-from tortie.intent.bgp import BgpIntent, Network, NextHop, Peer, Pool, SecretRef
-
-# Calico's values, so that its nodes and ours yield to each other: 2^31-1 minus the route priority 1024 or 512.
-NORMAL_LOCAL_PREF = 2147482623
-ELEVATED_LOCAL_PREF = 2147483135
+from tortie.bgp.filters import function_name, functions
+from tortie.bgp.routes import COMMON, Host, family, kernel_import
+from tortie.intent.bgp import (
+    KEEPALIVE_TIME_S,
+    RESTART_TIME_S,
+    BgpIntent,
+    Direction,
+    NextHop,
+    Peer,
+    SecretRef,
+)
 
 _MARK = re.compile(r"^define (tortie_[0-9a-f]+) = 0;$", re.MULTILINE)
 _INTERFACES = re.compile(r"[A-Za-z0-9_.*-]{1,16}")
 _PASSWORD = re.compile(r"[ !#-~]{1,80}")  # BIRD's strings know no escape; a TCP MD5 key has 80 bytes at most
 
 
-def render(intent: BgpIntent, kernel_metric: int, secrets: Mapping[SecretRef, str]) -> str:
-    """The whole configuration, for the peers of `possible_peers`."""
+def render(intent: BgpIntent, host: Host, secrets: Mapping[SecretRef, str]) -> str:
+    """The whole configuration, for the peers of `possible_peers`; included, without what BIRD may have only once."""
+    before = () if host.included else (_BASE.format(router_id=intent.router_id), _direct(intent.hidden_interfaces))
     return _marked(
-        _BASE.format(router_id=intent.router_id),
-        _direct(intent.hidden_interfaces),
-        _COMMON,
-        _family(4, 32, intent.pools, kernel_metric),
-        _family(6, 128, intent.pools, kernel_metric),
+        *before,
+        COMMON,
+        *(family(version, intent, host) for version in (4, 6)),
+        *(text for each in intent.filters for version in (4, 6) for text in functions(each, version, _interface)),
         _SESSION,
         *(_session(peer, intent, secrets) for peer in possible_peers(intent, secrets)),
     )
+
+
+def stand_alone(included: str, router_id: object) -> str:
+    """A configuration around one that is included, for BIRD to check."""
+    return _BASE.format(router_id=router_id) + included
 
 
 def possible_peers(intent: BgpIntent, secrets: Mapping[SecretRef, str]) -> list[Peer]:
@@ -45,11 +52,14 @@ def possible_peers(intent: BgpIntent, secrets: Mapping[SecretRef, str]) -> list[
     return [peer for peer in intent.peers if peer.password is None or peer.password in secrets]
 
 
-def render_initial() -> str:
+def render_initial(*, included: bool = False) -> str:
     """What BIRD starts with where no agent has written a configuration yet.
 
-    Without kernel protocols: they would delete the routes that an earlier BIRD left in the kernel.
+    Without kernel protocols: they would delete the routes that an earlier BIRD left in the kernel. A host's BIRD needs
+    the filter that its kernel protocols name.
     """
+    if included:
+        return _marked(*(kernel_import(version, ()) for version in (4, 6)))
     return _marked(_BASE.format(router_id="192.0.2.1"))  # RFC 5737: BIRD insists on some router id
 
 
@@ -101,96 +111,16 @@ protocol direct {{
 }}
 """
 
-# LOCAL_PREF counts within an AS only: from another AS every route comes with BIRD's 100 and is not elevated.
-_COMMON = f"""\
-# A workload that moved to another host wins over our own normal route (120), so that we yield.
-filter from_peer {{
-  if bgp_local_pref > {NORMAL_LOCAL_PREF} then preference = 200;
-  accept;
-}}
-"""
-
-
-def _family(version: int, host_bits: int, pools: Iterable[Pool], metric: int) -> str:
-    ours = [pool for pool in pools if pool.network.version == version]
-    return _FAMILY.format(
-        v=version,
-        pools=_within(pool.network for pool in ours),
-        exported=_within(pool.network for pool in ours if pool.exported),
-        withheld=_within(pool.network for pool in ours if not pool.exported),
-        host_bits=host_bits,
-        metric=metric,
-        normal=ROUTE_PROTOCOL,
-        normal_pref=NORMAL_LOCAL_PREF,
-        elevated=ELEVATED_ROUTE_PROTOCOL,
-        elevated_pref=ELEVATED_LOCAL_PREF,
-    )
-
-
-def _within(networks: Iterable[Network]) -> str:
-    """A set of the networks and all that lies in them; the empty set needs BIRD 2.0.11."""
-    return "[" + ", ".join(f"{network}+" for network in networks) + "]"
-
-
-# `learn` brings the workloads' routes, and foreign ones as the way to next hops behind a router. Learned routes
-# come at once; the scan repairs what a lost message left, and the large buffer makes losses rare: with the default
-# one a burst of 1000 routes waits for the next scan. MED tells another AS which host is the origin of a route and
-# which ones merely could pass it on: it sees the same AS path from all.
-_FAMILY = """\
-define pools{v} = {pools};
-define exported{v} = {exported};
-define withheld{v} = {withheld};
-
-function announced{v}() {{
-  if net ~ withheld{v} || net !~ exported{v} then return false;
-  if source = RTS_BGP then return true;
-  return net.len = {host_bits} && (krt_source = {normal} || krt_source = {elevated});
-}}
-
-# Workloads here, normal and just moved here; other routes only as the way to next hops, never within a pool.
-filter from_kernel{v} {{
-  if krt_source = {normal} then {{ preference = 120; bgp_local_pref = {normal_pref}; accept; }}
-  if krt_source = {elevated} then {{ preference = 300; bgp_local_pref = {elevated_pref}; accept; }}
-  if net ~ pools{v} then reject;
-  preference = 10;
-  accept;
-}}
-
-# On a common link BIRD tells the peer our own gateway to the workload. Where that is the peer itself it would tell
-# nothing, though the peer knows the way: to the host, as it was told to us.
-function to_other_as{v}(ip neighbor_ip) {{
-  if ! announced{v}() then reject;
-  if source != RTS_BGP then {{ bgp_med = 0; accept; }}
-  bgp_med = 100;
-  if gw = neighbor_ip then bgp_next_hop = bgp_next_hop;
-  accept;
-}}
-
-protocol kernel kernel{v} {{
-  learn;
-  persist;
-  scan time 10;
-  metric {metric};
-  merge paths on;
-  netlink rx buffer 67108864;
+_SESSION = f"""\
+template bgp tortie_session {{
   graceful restart on;
-  ipv{v} {{
-    import filter from_kernel{v};
-    export where source = RTS_BGP;
-  }};
-}}
-"""
-
-_SESSION = """\
-template bgp session {
-  graceful restart on;
-  graceful restart time 120;
-  hold time 90;
-  keepalive time 30;
+  graceful restart time {RESTART_TIME_S};
+  hold time {3 * KEEPALIVE_TIME_S};
+  keepalive time {KEEPALIVE_TIME_S};
   connect delay time 1;
   connect retry time 2;
   error wait time 1, 5;
-}
+}}
 """
 
 
@@ -199,20 +129,42 @@ def _session(peer: Peer, intent: BgpIntent, secrets: Mapping[SecretRef, str]) ->
     lines = [
         f"local {local}port {intent.listen_port} as {peer.local_as};",
         f"neighbor {peer.address} port {peer.port} as {peer.as_number};",
-        f"{'direct' if _is_direct(peer) else 'multihop'};",
+        *_distance(peer),
     ]
+    if _binds_to_address(peer, intent):
+        # `free bind`: the address may come after BIRD.
+        lines += ["strict bind on;", "free bind on;"]
     if peer.passive:
         lines.append("passive on;")
     if peer.reflector_client:
         lines += ["rr client;", f"rr cluster id {intent.cluster_id};"]
+    if peer.own_as_allowed:
+        lines.append(f"allow local as {peer.own_as_allowed};")
+    if peer.restart_time_s != RESTART_TIME_S:
+        lines.append(f"graceful restart time {peer.restart_time_s};")
+    if peer.keepalive_time_s != KEEPALIVE_TIME_S:
+        hold_time_s = max(3 * KEEPALIVE_TIME_S, 3 * peer.keepalive_time_s)
+        lines += [f"hold time {hold_time_s};", f"keepalive time {peer.keepalive_time_s};"]
     if peer.password:
         lines.append(f'password "{_checked(_PASSWORD, secrets[peer.password])}";')
-    lines += [f"ipv{peer.address.version} {{", *(f"  {line}" for line in _channel(peer)), "};"]
-    return f"protocol bgp {peer.name} from session {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
+    lines += [f"ipv{peer.address.version} {{", *(f"  {line}" for line in _channel(peer, intent)), "};"]
+    return f"protocol bgp {peer.name} from tortie_session {{\n" + "".join(f"  {line}\n" for line in lines) + "}\n"
 
 
-def _channel(peer: Peer) -> list[str]:
-    lines = ["import filter from_peer;", f"export {_export(peer)};"]
+def _distance(peer: Peer) -> list[str]:
+    if not peer.hops:
+        return ["direct;" if _is_direct(peer) else "multihop;"]
+    return ["direct;" if _is_direct(peer) else f"multihop {peer.hops};", "ttl security on;"]
+
+
+def _binds_to_address(peer: Peer, intent: BgpIntent) -> bool:
+    """One session that needs every address takes the port everywhere, and another could not have it at one."""
+    family = [each for each in intent.peers if each.address.version == peer.address.version]
+    return intent.node_address_only and all(each.local_address for each in family)
+
+
+def _channel(peer: Peer, intent: BgpIntent) -> list[str]:
+    lines = [f"import {_import(peer, intent)};", f"export {_export(peer, intent)};"]
     if peer.next_hop is not NextHop.AUTO:
         lines.append(f"next hop {peer.next_hop.lower()};")
     if not _is_direct(peer):
@@ -220,16 +172,34 @@ def _channel(peer: Peer) -> list[str]:
     return lines
 
 
-def _export(peer: Peer) -> str:
+def _import(peer: Peer, intent: BgpIntent) -> str:
+    calls = _calls(peer, intent, "import")
+    return f"filter {{ {' '.join([*calls, 'tortie_take();'])} }}" if calls else "filter tortie_from_peer"
+
+
+def _export(peer: Peer, intent: BgpIntent) -> str:
     version = peer.address.version
-    if peer.internal:
-        return f"where announced{version}()"
-    return f"filter {{ to_other_as{version}({peer.address}); }}"
+    steps = [] if peer.internal else [f"tortie_to_other_as{version}({peer.address});"]
+    if calls := _calls(peer, intent, "export"):
+        steps += [f"tortie_before_rules{version}();", *calls]
+    return f"filter {{ {' '.join([*steps, f'tortie_announce{version}();'])} }}"
+
+
+def _calls(peer: Peer, intent: BgpIntent, direction: Direction) -> list[str]:
+    """Calls of the peer's filters, in its order."""
+    version = peer.address.version
+    ruled = {each.name for each in intent.filters if each.rules(direction, version)}
+    internal = "true" if peer.internal else "false"
+    return [f"{function_name(name, direction, version)}({internal});" for name in peer.filters if name in ruled]
 
 
 def _is_direct(peer: Peer) -> bool:
     """A router of another AS on our link: its routes need no lookup of their next hop, so they can serve others."""
-    return peer.on_link and not peer.internal
+    return peer.on_link and not peer.internal and peer.hops <= 1
+
+
+def _interface(pattern: str) -> str:
+    return _checked(_INTERFACES, pattern)
 
 
 def _checked(allowed: re.Pattern[str], text: str) -> str:

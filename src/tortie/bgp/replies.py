@@ -19,6 +19,7 @@ _READING = "Reading configuration from "
 
 _LINE = re.compile(r"(\d{4})([- ])(.*)", re.DOTALL)
 _ROW = re.compile(r"(\S+)\s+(\S+)\s+(\S+)\s+(\S+)\s+(\S+(?: \S+)?)(?:\s\s+(.*))?")
+_CHANNEL_FACTS = {"State": "state", "Input filter": "input_filter", "Output filter": "output_filter"}
 _ROUTES = re.compile(r"(\d+) (imported|exported)")
 
 
@@ -42,6 +43,15 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     recovering: bool  # restarted with -R and still waiting for peers: the kernel keeps the routes of before
 
 
+class Channel(NamedTuple):
+    """Where a protocol's routes of one kind pass."""
+
+    name: str  # ipv4, ipv6
+    state: str = ""  # UP, DOWN, ...
+    input_filter: str = ""
+    output_filter: str = ""
+
+
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     """One protocol instance; what only a BGP session has is empty for the others."""
 
@@ -54,6 +64,7 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     neighbor_as: int = 0
     imported: int = 0  # routes
     exported: int = 0
+    channels: tuple[Channel, ...] = ()
 
 
 def parse_line(raw: str, previous: Line | None) -> Line:
@@ -116,9 +127,14 @@ def _protocol(row: Line, details: Iterable[Line]) -> Protocol:
     name, kind, _table, state, since, info = found.groups()
     facts: dict[str, str] = {}
     routes = {"imported": 0, "exported": 0}
+    channels: list[Channel] = []
     for line in details:
         label, _, value = line.text.strip().partition(":")
         facts.setdefault(label, value.strip())
+        if label.startswith("Channel "):
+            channels.append(Channel(label.removeprefix("Channel ")))
+        elif channels and label in _CHANNEL_FACTS:
+            channels[-1] = channels[-1]._replace(**{_CHANNEL_FACTS[label]: value.strip()})
         if label == "Routes":
             for number, what in _ROUTES.findall(value):
                 routes[what] += int(number)
@@ -130,5 +146,6 @@ def _protocol(row: Line, details: Iterable[Line]) -> Protocol:
         info=(info or "").strip(),
         neighbor=facts.get("Neighbor address", ""),
         neighbor_as=int(facts.get("Neighbor AS", "0")),
+        channels=tuple(channels),
         **routes,
     )

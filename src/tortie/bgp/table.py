@@ -14,14 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
-from tortie.bgp.control import Control
-from tortie.bgp.render import mark_of, possible_peers, render, render_initial
+from tortie.bgp.control import Control, Unreachable
+from tortie.bgp.including import lacking, left_out
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial, stand_alone
 from tortie.bgp.replies import Protocol, Status
+from tortie.bgp.routes import Host
 from tortie.bgp.secrets import read_secret
 from tortie.errors import BirdError
 from tortie.intent.bgp import BgpIntent, BgpProblem, SecretRef
@@ -37,7 +39,7 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True):
     """BIRD runs what is wanted."""
 
     reloaded: bool
-    left_out: tuple[BgpProblem, ...] = ()  # sessions whose password cannot be had
+    left_out: tuple[BgpProblem, ...] = ()  # sessions whose password cannot be had, or that no include can have
 
 
 class BirdState(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,19 +49,22 @@ class BirdState(msgspec.Struct, frozen=True, kw_only=True):
     sessions: tuple[Protocol, ...] = ()
     configured: bool = False  # it runs the configuration that was wanted last
     problem: str = ""
+    lacking: tuple[str, ...] = ()  # what a host's BIRD that includes our configuration must have besides
+    pid: int = 0
 
 
 class Bgp:
     """The sink. Not to be entered by two tasks at once."""
 
-    def __init__(self, config: Path, control: Control, kernel_metric: int, secrets: Path, bird: str) -> None:
+    def __init__(self, config: Path, control: Control, host: Host, secrets: Path, bird: str) -> None:
         self._config = config
         self._staged = config.with_name(f"{config.name}.staged")
         self._control = control
-        self._kernel_metric = kernel_metric
+        self._host = host
         self._secrets = secrets
         self._bird = bird
         self._mark = ""
+        self._versions: tuple[int, ...] = ()
 
     async def apply(self, intent: BgpIntent) -> Applied:
         """Makes file and BIRD what the intent says; nothing if they are. To be called again after any error.
@@ -67,40 +72,67 @@ class Bgp:
         `Unreachable`: the file is in place, a BIRD that starts now reads it. Any other `BirdError`: BIRD refuses
         the text, and the old one is still in place and in force.
         """
-        secrets, left_out = self._read_secrets(intent)
-        text = render(intent, self._kernel_metric, secrets)
+        intent, impossible = left_out(intent) if self._host.included else (intent, ())
+        secrets, unreadable = self._read_secrets(intent)
+        text, before = render(intent, self._host, secrets), self._read_config()
         self._mark = mark_of(text)
+        self._versions = tuple(address.version for address in intent.addresses)
         try:
-            if text != self._read_config():
-                await asyncio.to_thread(_write, self._staged, text)
-                await self._check_staged()
-                self._staged.replace(self._config)
+            if text != before:
+                await self._put_in_place(text, intent)
+            reload = not await self._control.defines(self._mark)
+            if reload:
+                await self._reload({peer.name for peer in possible_peers(intent, secrets)}, before)
         except OSError as error:
             raise BirdError(f"BIRD's configuration cannot be written: {error}") from error
-        reload = not await self._control.defines(self._mark)
-        if reload:
-            await self._reload({peer.name for peer in possible_peers(intent, secrets)})
-        return Applied(reloaded=reload, left_out=left_out)
+        return Applied(reloaded=reload, left_out=(*impossible, *unreadable))
+
+    async def enable(self, names: Iterable[str]) -> None:
+        """Sessions that gave up, for want of a port, try again."""
+        for name in names:
+            await self._control.enable(name)
 
     async def state(self) -> BirdState:
         """What BIRD says now; an answer in any case."""
         try:
+            protocols = await self._control.protocols()
+            configured = bool(self._mark) and await self._control.defines(self._mark)
             return BirdState(
                 status=await self._control.status(),
-                sessions=tuple(each for each in await self._control.protocols() if each.kind == "BGP"),
-                configured=bool(self._mark) and await self._control.defines(self._mark),
+                sessions=tuple(each for each in protocols if each.kind == "BGP"),
+                configured=configured,
+                lacking=tuple(lacking(protocols, self._versions)) if self._host.included and configured else (),
+                pid=self._control.pid,
             )
         except BirdError as error:
             return BirdState(status=None, problem=str(error))
 
-    async def _reload(self, names: set[str]) -> None:
+    async def _put_in_place(self, text: str, intent: BgpIntent) -> None:
+        if self._host.included:
+            # What is right by itself can only clash with the host's own lines, which the reload shows.
+            await asyncio.to_thread(_write, self._staged, stand_alone(text, intent.router_id))
+            await self._check_staged()
+        await asyncio.to_thread(_write, self._staged, text)
+        if not self._host.included:
+            await self._check_staged()
+        self._staged.replace(self._config)
+
+    async def _reload(self, names: set[str], before: str) -> None:
         for wait_s in RELOAD_WAITS_S:
-            file = await self._control.configure()
+            try:
+                file = await self._control.configure()
+            except Unreachable:
+                raise
+            except BirdError:
+                if self._host.included:
+                    # The host's BIRD would not start with it.
+                    await asyncio.to_thread(_write, self._staged, before or render_initial(included=True))
+                    self._staged.replace(self._config)
+                raise
             if await self._wait_loaded(names, wait_s):
                 return
-        raise BirdError(
-            f"BIRD read {file}, but does not run what {self._config} says; it must be started with that file"
-        )
+        must = "include" if self._host.included else "be started with"
+        raise BirdError(f"BIRD read {file}, but does not run what {self._config} says; it must {must} that file")
 
     async def _wait_loaded(self, names: set[str], wait_s: float) -> bool:
         loop = asyncio.get_running_loop()
@@ -142,13 +174,13 @@ class Bgp:
         return secrets, tuple(left_out)
 
 
-def write_initial(config: Path) -> bool:
+def write_initial(config: Path, *, included: bool = False) -> bool:
     """Gives BIRD something to start with; False, and nothing written, if there is a configuration.
 
     For a host's first start: BIRD then runs, and can be told, before this node knows its peers.
     """
     staged = config.with_name(f"{config.name}.initial")
-    _write(staged, render_initial())
+    _write(staged, render_initial(included=included))
     try:
         config.hardlink_to(staged)  # fails where a rename would replace what an agent wrote meanwhile
     except FileExistsError:

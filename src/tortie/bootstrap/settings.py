@@ -41,6 +41,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     xtables_lock: str = "/run/xtables.lock"  # of the iptables backend; every iptables program of the host uses it
     bird_socket: str = "/run/tortie/bird.ctl"
     bird_config: str = "/var/lib/tortie/bird.conf"
+    bird_included: bool = False  # the host runs a BIRD of its own, which includes `bird_config`
     bird_kernel_metric: int = 32  # metric of the routes that BIRD installs, both families
 
     # Not settings, but what became of them.

@@ -6,7 +6,8 @@ Invariants:
 * The result depends on the objects present, never on their order.
 * At most one session per address. Of several rules the most specific wins: a BGPPeer for some nodes, one for all
   nodes, the mesh; then the lowest name.
-* A BGPPeer that says something which is not rendered makes no session at all: never one without its filter.
+* A BGPPeer that says something which is not rendered, or names a filter that is not there, makes no session at all:
+  never one without its filter.
 * A wrong object costs its own sessions only, and is named among the problems.
 """
 
@@ -14,46 +15,25 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence, Set
 from ipaddress import IPv4Address
-from typing import Any, NamedTuple
 
 import msgspec
 
 from tortie.calc.speakers import BGP_PORT, Speaker, Speakers, is_speakable
-from tortie.intent.bgp import Address, BgpIntent, BgpProblem, Network, NextHop, Origin, Peer, Pool, SecretRef
+from tortie.calc.terms import Terms, community_rules, ignored_fields, mesh_terms, peer_terms, unrendered_fields
+from tortie.intent.bgp import Address, BgpIntent, BgpProblem, Network, NextHop, Origin, Peer, Pool, RouteFilter
 from tortie.model.addresses import PeerAddress
 from tortie.model.kinds.bgpconfiguration import BGPConfigurationSpec
+from tortie.model.kinds.bgpfilter import BGPFilterSpec
 from tortie.model.kinds.bgppeer import BGPPeerSpec
 from tortie.model.kinds.ippool import IPPoolSpec
 from tortie.model.kinds.node import NodeSpec
 from tortie.model.resource import Resource, ResourceKey
-from tortie.model.secret import BgpPassword
 
 DHCP_INTERFACES = "ns-*"  # have a whole pool for their subnet, though no host is behind them
 
-# Fields of the documents that are rendered, or mean nothing here. Any other that has a value is a problem.
-_PEER_FIELDS = frozenset(
-    {
-        *("node", "nodeSelector", "peerIP", "asNumber", "peerSelector", "reversePeering"),
-        *("sourceAddress", "keepOriginalNextHop", "nextHopMode", "password"),
-    }
-)
-_CONFIGURATION_FIELDS = frozenset(
-    {
-        *("nodeToNodeMeshEnabled", "asNumber", "listenPort", "nodeMeshPassword", "ignoredInterfaces"),
-        *("logSeverityScreen", "serviceLoadBalancerAggregation"),  # Calico writes them into every object
-    }
-)
-# What Calico does when the field is absent, and we do always.
-_CONFIGURATION_DEFAULTS = {
-    "bindMode": "None",
-    "programClusterRoutes": "EnabledNoEncapOnly",
-    "ipv4NormalRoutePriority": 1024,
-    "ipv6NormalRoutePriority": 1024,
-}
 _INTERFACE_PREFIX = re.compile(r"[A-Za-z0-9_.-]{1,15}")
-MESH = ResourceKey("BGPConfiguration", "", "default")
 FELIX = ResourceKey("FelixConfiguration", "", "default")
 
 
@@ -64,6 +44,7 @@ def compute_bgp(
     peers: Iterable[Resource[BGPPeerSpec]],
     configurations: Iterable[Resource[BGPConfigurationSpec]],
     pools: Iterable[Resource[IPPoolSpec]],
+    filters: Iterable[Resource[BGPFilterSpec]],
     interface_prefixes: Sequence[str],
 ) -> BgpIntent:
     """The BGP of one node; without sessions while the node has no Node object, or no address in it."""
@@ -72,17 +53,23 @@ def compute_bgp(
     own = [by_name[name] for name in ("default", f"node.{node}") if name in by_name]
     speakers = Speakers(nodes, {name: each.spec for name, each in by_name.items()})
     me = speakers.get(node)
-    sessions = _Sessions(me, speakers)
+    known = {each.key.name: each.spec for each in filters}
+    sessions = _Sessions(me, speakers, known.keys())
     if me.interfaces:
         for rule in sorted(peers, key=lambda rule: (_is_global(rule.spec), rule.key)):
             sessions.follow(rule)
         if default is None or default.node_to_node_mesh_enabled is not False:
-            sessions.mesh(_Terms(MESH, _secret(default.node_mesh_password) if default else None))
+            sessions.mesh(mesh_terms(default))
     else:
         reason = "no BGP: it has no spec.bgp.ipv4Address or ipv6Address; `tortie node init` sets them"
         sessions.report(ResourceKey("Node", "", node), reason)
     hidden, unfit = _hidden_interfaces(interface_prefixes, [each.spec for each in own])
-    ignored = [problem for each in own for problem in _ignored_fields(each)]
+    ignored = [problem for each in own for problem in ignored_fields(each)]
+    peers_by_address = [sessions.by_address[address] for address in sorted(sessions.by_address, key=_by_family)]
+    bound = default is not None and default.bind_mode == "NodeIP"
+    unbound = [_unbound(peer) for peer in peers_by_address if bound and peer.local_address is None]
+    used = sorted({name for peer in peers_by_address for name in peer.filters})
+    advertisements, unknown = community_rules(own)
     return BgpIntent(
         node=node,
         as_number=me.as_number,
@@ -91,27 +78,22 @@ def compute_bgp(
         listen_port=me.port,
         cluster_id=me.cluster_id,
         hidden_interfaces=hidden,
-        peers=tuple(sessions.by_address[address] for address in sorted(sessions.by_address, key=_by_family)),
+        peers=tuple(peers_by_address),
         pools=_pools(pools),
-        problems=tuple(sorted({*speakers.problems, *sessions.problems, *unfit, *ignored})),
+        filters=tuple(RouteFilter(name, known[name]) for name in used),
+        advertisements=advertisements,
+        node_address_only=bound,
+        problems=tuple(sorted({*speakers.problems, *sessions.problems, *unfit, *ignored, *unknown, *unbound})),
     )
-
-
-class _Terms(NamedTuple):
-    """What an object says about its sessions, whomever they are with."""
-
-    source: ResourceKey
-    password: SecretRef | None = None
-    use_node_ip: bool = True
-    next_hop: NextHop = NextHop.AUTO
 
 
 class _Sessions:
     """The sessions of one node, collected from the most specific rule to the least."""
 
-    def __init__(self, me: Speaker, speakers: Speakers) -> None:
+    def __init__(self, me: Speaker, speakers: Speakers, filters: Set[str]) -> None:
         self._me = me
         self._speakers = speakers
+        self._filters = filters
         self.by_address: dict[Address, Peer] = {}
         self.problems: list[BgpProblem] = []
 
@@ -122,19 +104,31 @@ class _Sessions:
         backward = spec.reverse_peering != "Manual" and _names(spec, self._me)
         if not forward and not backward:
             return
-        if unrendered := _unrendered(rule, _PEER_FIELDS):
-            self.report(rule.key, f"not configured: spec.{', spec.'.join(unrendered)} not supported yet")
+        terms = peer_terms(rule)
+        if fault := self._fault(rule, terms):
+            self.report(rule.key, f"not configured: {fault}")
             return
-        terms = _terms(rule)
         if forward and spec.peer_ip is not None:
             self._add_address(rule, spec.peer_ip, terms)
         for other in self._speakers:
-            if forward and _names(spec, other):
-                self._add_node(Origin.GLOBAL if _is_global(spec) else Origin.NODE, other, terms)
-            elif backward and _selects(spec, other):
-                self._add_node(Origin.NODE, other, terms)
+            names, selects = _names(spec, other), _selects(spec, other)
+            if forward and names:
+                # It has the same rule for its own, where it is selected too and we are named.
+                seen = terms.seen_from_the_other_side(both=selects and _names(spec, self._me))
+                self._add_node(Origin.GLOBAL if _is_global(spec) else Origin.NODE, other, seen)
+            elif backward and selects:
+                self._add_node(Origin.NODE, other, terms.reversed())
 
-    def mesh(self, terms: _Terms) -> None:
+    def _fault(self, rule: Resource[BGPPeerSpec], terms: Terms) -> str:
+        """Why the rule makes no session at all."""
+        if unrendered := unrendered_fields(rule):
+            return f"spec.{', spec.'.join(unrendered)} not supported yet"
+        missing = [name for name in terms.filters if name not in self._filters]
+        if missing:
+            return f"spec.filters: {', '.join(f'BGPFilter({name})' for name in missing)} does not exist, or is invalid"
+        return ""
+
+    def mesh(self, terms: Terms) -> None:
         """Adds all nodes but reflectors; an address that a BGPPeer names already is left to it."""
         if self._me.cluster_id is not None:
             return
@@ -149,14 +143,14 @@ class _Sessions:
     def report(self, key: ResourceKey, reason: str) -> None:
         self.problems.append(BgpProblem(key, reason))
 
-    def _add_node(self, origin: Origin, other: Speaker, terms: _Terms) -> None:
+    def _add_node(self, origin: Origin, other: Speaker, terms: Terms) -> None:
         families = self._me.interfaces.keys() & other.interfaces.keys()
         if other.interfaces and not families:
             self.report(other.key, f"no session: it has no address of an IP version that {self._me.key} has")
         for version in sorted(families):
-            self._add(origin, other.interfaces[version].ip, other.port, other.as_number, other, terms)
+            self._add(origin, other.interfaces[version].ip, other.port, terms.peer_as or other.as_number, other, terms)
 
-    def _add_address(self, rule: Resource[BGPPeerSpec], wanted: PeerAddress, terms: _Terms) -> None:
+    def _add_address(self, rule: Resource[BGPPeerSpec], wanted: PeerAddress, terms: Terms) -> None:
         address, port = wanted
         owner = self._speakers.owner(address)
         as_number = rule.spec.as_number or (owner.as_number if owner else 0)
@@ -172,27 +166,34 @@ class _Sessions:
             self._add(origin, address, port or (owner.port if owner else BGP_PORT), as_number, owner, terms)
 
     def _add(
-        self, origin: Origin, address: Address, port: int, as_number: int, owner: Speaker | None, terms: _Terms
+        self, origin: Origin, address: Address, port: int, as_number: int, owner: Speaker | None, terms: Terms
     ) -> None:
         if address in self._me.addresses:
             return
         interface = self._me.interfaces[address.version]
-        internal = as_number == self._me.as_number
+        local_as = terms.local_as or self._me.as_number
+        internal = as_number == local_as
         peer = Peer(
             origin=origin,
             address=address,
             port=port,
             as_number=as_number,
             local_address=interface.ip if terms.use_node_ip else None,
-            local_as=self._me.as_number,
+            local_as=local_as,
             on_link=address in interface.network,
             # Of two nodes one waits: if both connect, one connection dies, and while the other restarts BIRD may take
             # the second for one more restart and drop the routes that it kept. Which side it is must be decided as
             # Calico does in the mesh, by text, or of a pair of its node and ours both might wait.
             passive=owner is not None and str(interface.ip) > str(address),
             reflector_client=internal and self._reflects_to(owner),
-            next_hop=terms.next_hop,
+            next_hop=NextHop.AUTO if internal and terms.next_hop_only_to_other_as else terms.next_hop,
             password=terms.password,
+            filters=terms.filters,
+            hops=terms.hops,
+            own_as_allowed=terms.own_as_allowed,
+            restart_time_s=terms.restart_time_s,
+            keepalive_time_s=terms.keepalive_time_s,
+            reachable_by=terms.reachable_by,
             node=owner.name if owner else "",
             source=terms.source,
         )
@@ -203,6 +204,11 @@ class _Sessions:
     def _reflects_to(self, owner: Speaker | None) -> bool:
         """RFC 4456: reflectors of one cluster are no clients of each other."""
         return self._me.cluster_id is not None and (owner is None or owner.cluster_id != self._me.cluster_id)
+
+
+def _unbound(peer: Peer) -> BgpProblem:
+    everywhere = f"BGP listens on every IPv{peer.address.version} address for it, in spite of bindMode NodeIP"
+    return BgpProblem(peer.source, f"spec.sourceAddress None: {everywhere}")
 
 
 def _as_of(held: Peer, peer: Peer) -> Peer:
@@ -223,26 +229,6 @@ def _selects(spec: BGPPeerSpec, speaker: Speaker) -> bool:
 def _names(spec: BGPPeerSpec, speaker: Speaker) -> bool:
     """The rule has this node for a peer."""
     return spec.peer_selector is not None and spec.peer_selector.matches(speaker.labels)
-
-
-def _terms(rule: Resource[BGPPeerSpec]) -> _Terms:
-    spec = rule.spec
-    mode = spec.next_hop_mode or ("Keep" if spec.keep_original_next_hop else "Auto")
-    return _Terms(rule.key, _secret(spec.password), spec.source_address != "None", NextHop(mode))
-
-
-def _secret(password: BgpPassword | None) -> SecretRef | None:
-    """A password that names no secret becomes a secret that cannot be had: never a session without it."""
-    if password is None:
-        return None
-    ref = password.secret_key_ref
-    return SecretRef(ref.name, ref.key) if ref else SecretRef("", "")
-
-
-def _unrendered(resource: Resource[Any], rendered: frozenset[str]) -> list[str]:
-    """Fields of the document that say something and are not rendered, also those that only a newer Calico knows."""
-    fields = resource.document.get("spec") or {}
-    return sorted(name for name, value in fields.items() if value and name not in rendered)
 
 
 def _router_id(me: Speaker) -> IPv4Address:
@@ -271,12 +257,6 @@ def _hidden_interfaces(
     unfit = sorted(prefix for prefix in prefixes if not _INTERFACE_PREFIX.fullmatch(prefix))
     problems = [BgpProblem(FELIX, f"spec.interfacePrefix: {prefix!r} begins no interface's name") for prefix in unfit]
     return tuple(sorted({DHCP_INTERFACES, *fit, *ignored})), problems
-
-
-def _ignored_fields(configuration: Resource[BGPConfigurationSpec]) -> Iterator[BgpProblem]:
-    for field in _unrendered(configuration, _CONFIGURATION_FIELDS):
-        if configuration.document["spec"][field] != _CONFIGURATION_DEFAULTS.get(field):
-            yield BgpProblem(configuration.key, f"spec.{field} is not supported yet: ignored")
 
 
 def _by_family(item: Address | Network) -> tuple[int, Address | Network]:

@@ -24,7 +24,7 @@ from tortie.intent.state import Changes
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 
 # The kinds, beside endpoints, that feed into anything.
-_BGP_KINDS = frozenset({"Node", "BGPPeer", "BGPConfiguration", "IPPool"})
+_BGP_KINDS = frozenset({"Node", "BGPPeer", "BGPConfiguration", "BGPFilter", "IPPool"})
 _SETTINGS_KINDS = frozenset({"FelixConfiguration"})
 
 
@@ -106,6 +106,7 @@ class Graph:
             peers=self._objects["BGPPeer"].values(),
             configurations=self._objects["BGPConfiguration"].values(),
             pools=self._objects["IPPool"].values(),
+            filters=self._objects["BGPFilter"].values(),
             interface_prefixes=self._settings.interface_prefixes,
         )
         if bgp == self._bgp:

@@ -37,13 +37,16 @@ class Speaker(NamedTuple):
 
 
 class Speakers:
-    """The nodes that have a place in BGP, by name in alphabetical order."""
+    """The nodes that have a place in BGP, the oldest first, then by name.
+
+    So of two with one address the one that was there first keeps its sessions, whatever the newcomer says of itself.
+    """
 
     def __init__(self, nodes: Iterable[Resource[NodeSpec]], configurations: Mapping[str, BGPConfigurationSpec]) -> None:
         """`configurations` by their names: `default`, and `node.<name>` for the port of one node."""
         self._configurations = configurations
         self.problems: list[BgpProblem] = []
-        self._by_name = {node.key.name: self._speaker(node) for node in sorted(nodes, key=lambda node: node.key)}
+        self._by_name = {node.key.name: self._speaker(node) for node in sorted(nodes, key=_age)}
         self._owners: dict[Address, list[Speaker]] = {}
         for speaker in self:
             for address in speaker.addresses:
@@ -59,7 +62,7 @@ class Speakers:
         return self._by_name.get(name, absent)
 
     def owner(self, address: Address) -> Speaker | None:
-        """The node with this address; of several the first by name, so that all nodes pick the same."""
+        """The node with this address; of several the oldest, so that all nodes pick the same."""
         return self._owners.get(address, [None])[0]
 
     def _speaker(self, node: Resource[NodeSpec]) -> Speaker:
@@ -88,6 +91,10 @@ class Speakers:
             for speaker in speakers if len(speakers) > 1 else ():
                 others = ", ".join(str(other.key) for other in speakers if other is not speaker)
                 yield BgpProblem(speaker.key, f"its address {address} is also that of {others}: give it another")
+
+
+def _age(node: Resource[NodeSpec]) -> tuple[str, ResourceKey]:
+    return node.metadata.creation_timestamp, node.key
 
 
 def is_speakable(address: Address) -> bool:

@@ -12,12 +12,11 @@ from tortie.doctor import processes
 from tortie.doctor.finding import Finding, Result, Unseen, error
 from tortie.doctor.host import Host
 from tortie.doctor.processes import Process
+from tortie.kernel.listening import sockets
 
 PORT = 179
 ANSWER_S = 3.0
 
-_LISTENING = "0A"  # TCP_LISTEN
-_STATE, _INODE = 3, 9  # columns of /proc/net/tcp
 _START = "systemctl start tortie-bird; journalctl -u tortie-bird says why it ended"
 _CUT_OFF = "no routes are exchanged: workloads of other hosts are out of reach, and ours from there"
 
@@ -37,7 +36,7 @@ def check(host: Host) -> Iterator[Result]:
         yield Unseen("BIRD", f"{path} may be opened by root alone")
         return
     try:
-        holders = [each for inode in listeners() for each in processes.holders(inode, host.all_processes)]
+        holders = [each for inode in sockets(PORT) for each in processes.holders(inode, host.all_processes)]
     except PermissionError as hidden:
         yield Unseen(f"who listens on TCP port {PORT}", str(hidden))
         holders = []
@@ -81,16 +80,3 @@ def greet(path: Path) -> Answer:
             return Answer(fault="what answers is not BIRD")
         pid, _, _ = struct.unpack("3i", control.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return Answer(int(pid))
-
-
-def listeners() -> Iterator[int]:
-    """The inodes of the sockets that listen on BGP's port in this network namespace."""
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = Path("/proc/thread-self/net", table).read_text().splitlines()[1:]
-        except FileNotFoundError:
-            continue  # no IPv6
-        for line in lines:
-            words = line.split()
-            if words[_STATE] == _LISTENING and words[1].endswith(f":{PORT:04X}"):
-                yield int(words[_INODE])

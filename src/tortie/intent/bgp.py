@@ -8,14 +8,22 @@ from __future__ import annotations
 
 from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
+from tortie.model.kinds.bgpfilter import BGPFilterSpec, FilterRuleV4, FilterRuleV6
 from tortie.model.resource import ResourceKey
 
+FilterRule = FilterRuleV4 | FilterRuleV6
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+Direction = Literal["export", "import"]
+
+
+# BIRD restarts a session whose timers change, so these are the same for ever.
+RESTART_TIME_S = 120
+KEEPALIVE_TIME_S = 30
 
 
 class Origin(StrEnum):
@@ -55,6 +63,12 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     reflector_client: bool = False
     next_hop: NextHop = NextHop.AUTO
     password: SecretRef | None = None
+    filters: tuple[str, ...] = ()  # names of `BgpIntent.filters`, asked in this order
+    hops: int = 0  # packets from farther away are ignored (RFC 5082); 0: from anywhere
+    own_as_allowed: int = 0  # so often our own AS number may stand in the path of a received route
+    restart_time_s: int = RESTART_TIME_S
+    keepalive_time_s: int = KEEPALIVE_TIME_S
+    reachable_by: Address | None = None  # the gateway to it, whatever other routes say
     node: str = ""  # the peer's Node; empty for a router outside the cluster
     source: ResourceKey  # the object that asks for the session
 
@@ -79,6 +93,23 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     exported: bool
 
 
+class Advertisement(NamedTuple):
+    """Announced routes within `network` get these communities: two numbers (RFC 1997) or three (RFC 8092) each."""
+
+    network: Network
+    communities: tuple[tuple[int, ...], ...]
+
+
+class RouteFilter(NamedTuple):
+    """The rules of a BGPFilter: the first that matches decides, and what none matches goes on as without it."""
+
+    name: str
+    spec: BGPFilterSpec
+
+    def rules(self, direction: Direction, version: int) -> tuple[FilterRule, ...]:
+        return getattr(self.spec, f"{direction}_v{version}")  # type: ignore[no-any-return]  # one of four fields
+
+
 class BgpProblem(NamedTuple):
     """An object, or a part of it, that is not configured."""
 
@@ -98,4 +129,7 @@ class BgpIntent(msgspec.Struct, frozen=True, kw_only=True):
     hidden_interfaces: tuple[str, ...] = ()  # shell patterns: no next hop is ever behind these
     peers: tuple[Peer, ...] = ()
     pools: tuple[Pool, ...] = ()
+    filters: tuple[RouteFilter, ...] = ()  # those that a peer names
+    advertisements: tuple[Advertisement, ...] = ()
+    node_address_only: bool = False  # listen there and nowhere else
     problems: tuple[BgpProblem, ...] = ()

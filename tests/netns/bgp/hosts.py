@@ -16,6 +16,7 @@ import pytest
 
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.unit.calc.cluster import node, pool
+from tortie import bgp
 from tortie.bgp import Applied, Bgp, Unreachable, make
 from tortie.calc.bgp import compute_bgp
 from tortie.intent.bgp import BgpIntent
@@ -23,6 +24,15 @@ from tortie.model.resource import Resource
 
 POOLS = (pool("main", "10.65.0.0/16"), pool("quiet", "10.66.0.0/16", disableBGPExport=True), pool("v6", "fd65::/64"))
 WORKLOAD = "tapa429fb36-04"
+
+
+_STRANGER = """\
+log stderr all;
+router id {router_id};
+protocol device {{ scan time 1; }}
+protocol direct {{ ipv4; }}
+protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; merge paths on; }}
+"""
 
 
 async def until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
@@ -48,9 +58,9 @@ class Host:
         self._log = directory / "bird.log"
         self.bgp = self.new_sink()
 
-    def new_sink(self, kernel_metric: int = 32) -> Bgp:
+    def new_sink(self, kernel_metric: int = 32, included: bool = False) -> Bgp:
         """What a fresh agent would have."""
-        return make(self.config, self.socket, kernel_metric, secrets=self.config.parent)
+        return make(self.config, self.socket, bgp.Host(kernel_metric, included), secrets=self.config.parent)
 
     def intent(self, cluster: Iterable[Resource[Any]]) -> BgpIntent:
         def of(kind: str) -> list[Resource[Any]]:
@@ -62,6 +72,7 @@ class Host:
             peers=of("BGPPeer"),
             configurations=of("BGPConfiguration"),
             pools=of("IPPool"),
+            filters=of("BGPFilter"),
             interface_prefixes=("cali", "tap"),
         )
 
@@ -72,6 +83,9 @@ class Host:
         command = ["ip", "netns", "exec", self.namespace.name, "bird", "-f", *(["-R"] if recover else [])]
         with self._log.open("ab") as log:
             self.bird = subprocess.Popen([*command, "-c", config or self.config, "-s", self.socket], stderr=log)
+
+    def birdc(self, command: str) -> str:
+        return self.namespace.run(f"birdc -s {self.socket} {command}")
 
     def signal_bird(self, number: signal.Signals) -> None:
         assert self.bird is not None
@@ -168,6 +182,7 @@ class Fabric:
         self._bridges: dict[str, str] = {}  # subnet -> bridge
         self._ports = 0
         self.hosts: list[Host] = []
+        self._strangers: list[Host] = []
 
     def plug(self, namespace: Namespace, interface: str, *addresses: str) -> None:
         """Gives a namespace an interface on the subnet of the first address."""
@@ -192,6 +207,15 @@ class Fabric:
         host = Host(namespace, directory, node(name, *addresses, labels=labels, **bgp))
         self.hosts.append(host)
         return host
+
+    def stranger(self, name: str, address: str, text: str) -> Host:
+        """A router of the network: plain BIRD, with this text beside the lines that every BIRD has."""
+        stranger = self.host(name, address)
+        self.hosts.remove(stranger)
+        self._strangers.append(stranger)
+        stranger.config.write_text(_STRANGER.format(router_id=address.partition("/")[0]) + text)
+        stranger.start_bird()
+        return stranger
 
     def router(self, *legs: str) -> Namespace:
         """A plain router with a leg in each subnet."""
@@ -219,5 +243,5 @@ class Fabric:
         return cluster
 
     def end(self) -> None:
-        for host in self.hosts:
+        for host in (*self.hosts, *self._strangers):
             host.end_bird()

@@ -8,18 +8,44 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from tests.unit.bgp.intents import A4, A6, B4, B6, BGP_PEER, C4, ELSEWHERE4, REFLECTOR4, intent, peer
-from tortie.bgp.render import mark_of, possible_peers, render, render_initial
-from tortie.intent.bgp import BgpIntent, NextHop, Origin, SecretRef
+from tests.unit.calc.cluster import bgp_filter
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial, stand_alone
+from tortie.bgp.routes import Host
+from tortie.intent.bgp import Advertisement, BgpIntent, NextHop, Origin, RouteFilter, SecretRef
+from tortie.model.kinds.bgpfilter import BGPFilterSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 PASSWORD = SecretRef("bgp", "rack1")
 CLUSTER = IPv4Address("244.0.0.1")
+
+V6 = {"matchOperator": "NotIn", "cidr": "fd65::/64"}
+RULES = bgp_filter(
+    "rules",
+    exportV4=[
+        {"action": "Reject", "matchOperator": "In", "cidr": "10.65.1.0/24", "prefixLength": {"min": 25, "max": 30}},
+        {"action": "Accept", "matchOperator": "Equal", "cidr": "10.65.0.0/16", "prefixLength": {"min": 8}},
+        {"action": "Reject", "matchOperator": "NotEqual", "cidr": "10.65.0.0/16", "prefixLength": {"min": 20}},
+        {"action": "Reject", "source": "RemotePeers", "interface": "eth*", "peerType": "eBGP", "priority": 1024},
+        {
+            "action": "Accept",
+            "communities": {"values": ["64512:1:2"]},
+            "operations": [
+                {"addCommunity": {"value": "64512:07"}},
+                {"prependASPath": {"prefix": [65001, 65002]}},
+                {"setPriority": {"value": 512}},
+            ],
+        },
+        {"action": "Reject"},
+    ],
+    importV4=[{"action": "Accept", "asPathPrefix": [64601, 64602], "peerType": "iBGP"}],
+    importV6=[{"action": "Reject", "communities": {"values": ["1:1"]}, **V6, "prefixLength": {"max": 80}}],
+)
 
 SCENES = {
     "mesh": intent(A4, peer(B4, local=A4), peer(C4, local=A4)),
@@ -47,12 +73,35 @@ SCENES = {
     ),
     "dual-stack": intent(A4, peer(B4, local=A4), peer(B6, local=A6)),
     "ipv6-only": intent("203.0.113.7", peer(B6, local=A6), pools=()),
+    "terms": intent(
+        A4,
+        peer(
+            "172.18.203.1",
+            local=A4,
+            origin=Origin.NODE,
+            as_number=64601,
+            local_as=65009,
+            hops=1,
+            own_as_allowed=2,
+            restart_time_s=60,
+            keepalive_time_s=10,
+            filters=("rules", "none"),
+        ),
+        peer(ELSEWHERE4, local=A4, on_link=False, hops=3, keepalive_time_s=60, reachable_by=ip_address(C4)),
+        peer(B6, local=A6, filters=("rules",)),
+        filters=(RouteFilter("none", BGPFilterSpec()), RouteFilter("rules", RULES.spec)),
+        advertisements=(
+            Advertisement(ip_network("10.65.1.0/24"), ((64512, 100), (64512, 1, 2))),
+            Advertisement(ip_network("fd65::/80"), ((64512, 6),)),
+        ),
+        node_address_only=True,
+    ),
     "two-subnets": intent(A4, peer(B4, local=A4), peer(ELSEWHERE4, local=A4, on_link=False)),
 }
 
 
 def rendered(wanted: BgpIntent) -> str:
-    return render(wanted, kernel_metric=32, secrets={PASSWORD: "correct horse {battery}; # staple"})
+    return render(wanted, Host(), secrets={PASSWORD: "correct horse {battery}; # staple"})
 
 
 def bird_check(file: Path) -> subprocess.CompletedProcess[str]:
@@ -92,28 +141,46 @@ def test_bird_refuses_a_known_bad_text(tmp_path: Path) -> None:
     assert bird_check(file).returncode == 1
 
 
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_part_of_another_configuration_has_nothing_that_bird_may_have_once(scene: str, tmp_path: Path) -> None:
+    text = render(SCENES[scene], Host(included=True), {PASSWORD: "x"})
+    for word in (
+        "router id",
+        "protocol device",
+        "protocol direct",
+        "protocol kernel",
+        "protocol static",
+        "log ",
+        "graceful restart wait",
+    ):
+        assert f"\n{word}" not in text
+    file = tmp_path / "bird.conf"
+    file.write_text(stand_alone(text, SCENES[scene].router_id))
+    assert bird_check(file).returncode == 0
+
+
 def test_metric_is_the_kernel_metric_of_both_families() -> None:
-    text = render(SCENES["dual-stack"], kernel_metric=0, secrets={})
+    text = render(SCENES["dual-stack"], Host(kernel_metric=0), secrets={})
     assert text.count("  metric 0;\n") == 2
 
 
 def test_a_peer_without_its_password_is_left_out() -> None:
     wanted = SCENES["routers"]
-    assert "Node_172_18_203_3" not in render(wanted, kernel_metric=32, secrets={})
+    assert "Node_172_18_203_3" not in render(wanted, Host(), secrets={})
     assert [each.name for each in wanted.peers if each not in possible_peers(wanted, {})] == ["Node_172_18_203_3"]
 
 
 @pytest.mark.parametrize("password", ['a"; }', "a\nb", "", "a" * 81, "passwört", "a\\\0"])
 def test_a_password_cannot_leave_its_quotes(password: str) -> None:
     with pytest.raises(ValueError, match="not validated") as raised:
-        render(SCENES["routers"], kernel_metric=32, secrets={PASSWORD: password})
+        render(SCENES["routers"], Host(), secrets={PASSWORD: password})
     assert not password or password not in str(raised.value)
 
 
 @pytest.mark.parametrize("pattern", ['"', "eth0; }", "", "a b", "x\n", "-" * 17])
 def test_an_interface_pattern_cannot_leave_its_quotes(pattern: str) -> None:
     with pytest.raises(ValueError, match="not validated"):
-        render(intent(A4, hidden_interfaces=(pattern,)), kernel_metric=32, secrets={})
+        render(intent(A4, hidden_interfaces=(pattern,)), Host(), secrets={})
 
 
 class TestMark:
@@ -122,8 +189,8 @@ class TestMark:
 
     def test_every_difference_is_another_mark(self) -> None:
         texts = [rendered(scene) for scene in SCENES.values()]
-        texts += [render(SCENES["mesh"], kernel_metric=0, secrets={}), render_initial()]
-        texts += [render(SCENES["routers"], kernel_metric=32, secrets={PASSWORD: "another"})]
+        texts += [render(SCENES["mesh"], Host(kernel_metric=0), secrets={}), render_initial()]
+        texts += [render(SCENES["routers"], Host(), secrets={PASSWORD: "another"})]
         marks = {mark_of(text) for text in texts}
         assert len(marks) == len(texts)
         assert "" not in marks

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tortie.bgp.replies import (
+    Channel,
     Line,
     Protocol,
     Status,
@@ -64,7 +65,15 @@ def test_status_without_recovery() -> None:
 def test_protocols() -> None:
     assert parse_protocols(lines(PROTOCOLS)) == (
         Protocol(name="device1", kind="Device", state="up", since="2026-11-24 04:08:29.514"),
-        Protocol(name="kernel4", kind="Kernel", state="up", since="2026-11-24 04:08:29.514", imported=7, exported=3),
+        Protocol(
+            name="kernel4",
+            kind="Kernel",
+            state="up",
+            since="2026-11-24 04:08:29.514",
+            imported=7,
+            exported=3,
+            channels=(Channel("ipv4", "UP"),),
+        ),
         Protocol(
             name="Mesh_10_0_0_2",
             kind="BGP",
@@ -75,6 +84,7 @@ def test_protocols() -> None:
             neighbor_as=64512,
             imported=5,
             exported=2,
+            channels=(Channel("ipv4", "UP"),),
         ),
         Protocol(
             name="Mesh_10_0_0_3",
@@ -84,6 +94,7 @@ def test_protocols() -> None:
             info="Connect       Socket: No route to host",
             neighbor="10.0.0.3",
             neighbor_as=64512,
+            channels=(Channel("ipv4", "DOWN"),),
         ),
         Protocol(
             name="Mesh_10_0_0_4",
@@ -121,3 +132,12 @@ def test_symbol(reply: str, defined: bool) -> None:
 def test_file_read_by_configure() -> None:
     assert parse_file(lines("0002-Reading configuration from /var/lib/x.conf\n0003 Reconfigured")) == "/var/lib/x.conf"
     assert parse_file(lines("0006 Reconfiguration ignored, shutting down")) == ""
+
+
+def test_the_filters_of_a_channel() -> None:
+    reply = lines(
+        "1002-kernel1 Kernel master4 up 04:08:29\n1006-  Channel ipv4\n     State:          UP\n"
+        "     Input filter:   tortie_from_kernel4\n     Output filter:  (unnamed)\n0000 "
+    )
+    [kernel] = parse_protocols(reply)
+    assert kernel.channels == (Channel("ipv4", "UP", "tortie_from_kernel4", "(unnamed)"),)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.bgp.intents import A4, B4, C4, intent, peer
-from tortie.bgp import Bgp, Unreachable, make, table, write_initial
+from tortie.bgp import Bgp, Host, Unreachable, make, table, write_initial
 from tortie.bgp.render import mark_of, render_initial
 from tortie.errors import BirdError
 
@@ -86,7 +86,7 @@ def program(directory: Path, script: str) -> str:
 
 def sink(bird: FakeBird, script: str = "exit 0") -> Bgp:
     directory = bird.config.parent
-    return make(bird.config, bird.socket, 32, secrets=directory, bird=program(directory, script))
+    return make(bird.config, bird.socket, Host(), secrets=directory, bird=program(directory, script))
 
 
 async def test_writes_and_reloads_once(bird: FakeBird) -> None:
@@ -158,13 +158,13 @@ async def test_a_check_that_does_not_end_is_an_error(bird: FakeBird, monkeypatch
 
 
 async def test_without_the_program_the_error_says_what_to_install(bird: FakeBird) -> None:
-    bgp = make(bird.config, bird.socket, 32, bird="/nonexistent/bird")
+    bgp = make(bird.config, bird.socket, Host(), bird="/nonexistent/bird")
     with pytest.raises(BirdError, match=r"is the package bird2 there\? /nonexistent/bird"):
         await bgp.apply(WANTED)
 
 
 async def test_a_directory_that_is_missing_is_named(tmp_path: Path) -> None:
-    bgp = make(tmp_path / "gone" / "bird.conf", tmp_path / "ctl", 32, bird="true")
+    bgp = make(tmp_path / "gone" / "bird.conf", tmp_path / "ctl", Host(), bird="true")
     with pytest.raises(BirdError, match=rf"cannot be written: .*{tmp_path}/gone"):
         await bgp.apply(WANTED)
 

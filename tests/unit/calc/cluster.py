@@ -26,6 +26,10 @@ def bgp_peer(name: str, **spec: Any) -> Resource[Any]:
     return resource("BGPPeer", name, spec)
 
 
+def bgp_filter(name: str, **spec: Any) -> Resource[Any]:
+    return resource("BGPFilter", name, spec)
+
+
 def bgp_configuration(name: str = "default", **spec: Any) -> Resource[Any]:
     return resource("BGPConfiguration", name, spec)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 import pytest
 
-from tests.unit.calc.cluster import LINK, A, B, C, bgp_configuration, bgp_peer, node, pool
+from tests.unit.calc.cluster import LINK, A, B, C, bgp_configuration, bgp_filter, bgp_peer, node, pool
 from tortie.calc.bgp import compute_bgp
 from tortie.intent.bgp import BgpIntent, NextHop, Peer
 from tortie.model.resource import Resource
@@ -25,6 +26,11 @@ def reflector(name: str, address: str, cluster: str = "244.0.0.1", **bgp: Any) -
 R, S = reflector("r", f"{LINK}.200/24"), reflector("s", f"{LINK}.201/24")
 
 
+def created(resource: Resource[Any], time: str) -> Resource[Any]:
+    metadata = msgspec.structs.replace(resource.metadata, creation_timestamp=time)
+    return msgspec.structs.replace(resource, metadata=metadata)
+
+
 def compute(name: str, *objects: Resource[Any], prefixes: tuple[str, ...] = ("cali", "tap")) -> BgpIntent:
     def of(kind: str) -> Iterable[Resource[Any]]:
         return [each for each in objects if each.key.kind == kind]
@@ -35,6 +41,7 @@ def compute(name: str, *objects: Resource[Any], prefixes: tuple[str, ...] = ("ca
         peers=of("BGPPeer"),
         configurations=of("BGPConfiguration"),
         pools=of("IPPool"),
+        filters=of("BGPFilter"),
         interface_prefixes=prefixes,
     )
 
@@ -317,24 +324,51 @@ class TestBgpPeer:
         assert problems("a", A, B, odd) == [f"BGPPeer(odd): no session with {peer_ip}: {reason}"]
 
     @pytest.mark.parametrize(
-        "fields",
+        ("fields", "rendered"),
         [
-            {"filters": ["only-pools"]},
-            {"localASNumber": 65009},
-            {"maxRestartTime": "60s"},
-            {"keepaliveTime": "10s"},
-            {"numAllowedLocalASNumbers": 1},
-            {"ttlSecurity": 1},
-            {"reachableBy": f"{LINK}.1"},
+            ({"localASNumber": 65009}, {"local_as": 65009}),
+            ({"maxRestartTime": "60s"}, {"restart_time_s": 60}),
+            ({"maxRestartTime": "10h"}, {"restart_time_s": 4095}),
+            ({"keepaliveTime": "100ms"}, {"keepalive_time_s": 1}),
+            ({"numAllowedLocalASNumbers": 2}, {"own_as_allowed": 2}),
+            ({"numAllowedLocalASNumbers": -1}, {"own_as_allowed": 0}),
+            ({"ttlSecurity": 1}, {"hops": 1}),
+            ({"reachableBy": f"{LINK}.1"}, {"reachable_by": ip_address(f"{LINK}.1")}),
+            ({"filters": ["second", "first"]}, {"filters": ("second", "first")}),
+            ({"keepOriginalNextHop": True}, {"next_hop": NextHop.KEEP}),
+            ({"keepOriginalNextHop": True, "localASNumber": 64601}, {"next_hop": NextHop.AUTO, "local_as": 64601}),
+            ({"nextHopMode": "Keep", "localASNumber": 64601}, {"next_hop": NextHop.KEEP, "local_as": 64601}),
         ],
-        ids=lambda fields: next(iter(fields)),
+        ids=str,
     )
-    def test_a_field_that_is_not_rendered_costs_the_session(self, fields: dict[str, Any]) -> None:
+    def test_terms(self, fields: dict[str, Any], rendered: dict[str, Any]) -> None:
+        [plain] = compute("a", A, bgp_peer("tor", peerIP="192.0.2.1", asNumber=64601)).peers
         tor = bgp_peer("tor", peerIP="192.0.2.1", asNumber=64601, **fields)
-        assert sessions("a", A, B, tor) == MESH_OF_A[:1]
-        assert problems("a", A, B, tor) == [
-            f"BGPPeer(tor): not configured: spec.{next(iter(fields))} not supported yet"
+        intent = compute("a", A, tor, *(bgp_filter(name) for name in ("first", "second", "unused")))
+        assert intent.peers == (msgspec.structs.replace(plain, **rendered),)
+        assert intent.problems == ()
+        assert [each.name for each in intent.filters] == sorted(rendered.get("filters", ()))
+
+    def test_without_its_filter_there_is_no_session(self) -> None:
+        tor = bgp_peer("tor", peerIP="192.0.2.1", asNumber=64601, filters=["there", "lost"])
+        assert sessions("a", A, tor, bgp_filter("there")) == []
+        assert problems("a", A, tor, bgp_filter("there")) == [
+            "BGPPeer(tor): not configured: spec.filters: BGPFilter(lost) does not exist, or is invalid"
         ]
+
+    def test_a_local_as_number_is_what_the_other_end_expects(self) -> None:
+        rule = bgp_peer("r", nodeSelector="!has(reflector)", peerSelector="has(reflector)", localASNumber=65009)
+        assert sessions("a", A, R, rule, NO_MESH) == ["Node_172_18_203_200, 179, as 64512, node r"]
+        assert compute("a", A, R, rule, NO_MESH).peers[0].local_as == 65009
+        assert sessions("r", A, R, rule, NO_MESH) == ["Node_172_18_203_125, 179, as 65009, node a, passive"]
+        both = bgp_peer("all", nodeSelector="all()", peerSelector="all()", localASNumber=65009)
+        for name in "ab":
+            [peer] = compute(name, A, B, both, NO_MESH).peers
+            assert (peer.local_as, peer.as_number) == (65009, 65009)
+
+    def test_restart_time_of_the_mesh(self) -> None:
+        [peer] = compute("a", A, B, bgp_configuration(nodeMeshMaxRestartTime="5m")).peers
+        assert peer.restart_time_s == 300
 
     def test_peering_with_workloads_is_not_supported(self) -> None:
         workloads = bgp_peer("workloads", localWorkloadSelector="all()", asNumber=64601)
@@ -350,12 +384,20 @@ class TestBgpPeer:
         assert problems("a", A, tor) == ["BGPPeer(tor): not configured: spec.role not supported yet"]
 
     def test_a_rule_for_other_nodes_is_no_problem_here(self) -> None:
-        elsewhere = bgp_peer("tor", node="b", peerIP="fd00::1", asNumber=64601, filters=["x"])
+        elsewhere = bgp_peer("tor", node="b", peerIP="fd00::1", asNumber=64601, filters=["lost"])
         assert problems("a", A, B, elsewhere) == []
 
 
 class TestSharedAddress:
     TWIN = node("twin", f"{LINK}.126/24")
+
+    def test_the_older_keeps_its_session_whatever_the_newcomer_says(self) -> None:
+        older = created(B, "2026-01-01T00:00:00Z")
+        newcomer = created(node("aa", f"{LINK}.126/24", asNumber=65001), "2026-01-02T00:00:00Z")
+        everyone = bgp_peer("everyone", nodeSelector="all()", peerSelector="all()")
+        for rules in ((), (everyone, NO_MESH)):
+            before, after = (compute("a", A, older, *more, *rules).peers for more in ((), (newcomer,)))
+            assert after == before
 
     def test_others_keep_one_session_with_it_and_both_are_told(self) -> None:
         assert sessions("a", A, B, self.TWIN) == MESH_OF_A[:1]
@@ -405,20 +447,52 @@ class TestPoolsAndInterfaces:
 def test_settings_that_have_no_effect_are_told() -> None:
     configuration = bgp_configuration(
         logSeverityScreen="Info",
-        bindMode="NodeIP",
-        programClusterRoutes="EnabledNoEncapOnly",
+        programClusterRoutes="Disabled",
         serviceLoadBalancerAggregation="Enabled",
         serviceClusterIPs=[{"cidr": "10.96.0.0/12"}],
     )
     assert problems("a", A, B, configuration) == [
-        "BGPConfiguration(default): spec.bindMode is not supported yet: ignored",
+        "BGPConfiguration(default): spec.programClusterRoutes is not supported yet: ignored",
         "BGPConfiguration(default): spec.serviceClusterIPs is not supported yet: ignored",
     ]
     assert sessions("a", A, B, configuration) == MESH_OF_A[:1]
 
 
 def test_settings_of_another_node_are_not_our_problem() -> None:
-    assert problems("a", A, B, bgp_configuration("node.b", bindMode="NodeIP")) == []
+    assert problems("a", A, B, bgp_configuration("node.b", programClusterRoutes="Disabled")) == []
+
+
+def test_the_address_that_listens() -> None:
+    everywhere = bgp_peer("tor", peerIP=f"{LINK}.1", asNumber=64601, sourceAddress="None")
+    bound = bgp_configuration(bindMode="NodeIP")
+    assert not compute("a", A, B).node_address_only
+    assert compute("a", A, B, bound).node_address_only
+    assert problems("a", A, B, bound) == []
+    assert problems("a", A, B, bound, everywhere) == [
+        "BGPPeer(tor): spec.sourceAddress None: BGP listens on every IPv4 address for it, in spite of bindMode NodeIP"
+    ]
+
+
+class TestCommunities:
+    RULE = (
+        ("10.65.1.0/24", ("rack", "64512:1:2")),
+        ("10.65.2.0/24", ()),
+    )
+
+    def configuration(self, name: str, *rules: tuple[str, tuple[str, ...]], **more: Any) -> Resource[Any]:
+        advertised = [{"cidr": cidr, "communities": list(communities)} for cidr, communities in rules]
+        return bgp_configuration(name, prefixAdvertisements=advertised, **more)
+
+    def test_names_and_values(self) -> None:
+        named = [{"name": "rack", "value": "64512:100"}]
+        [rule] = compute("a", A, self.configuration("default", *self.RULE, communities=named)).advertisements
+        assert (str(rule.network), rule.communities) == ("10.65.1.0/24", ((64512, 100), (64512, 1, 2)))
+
+    def test_those_of_the_node_count_alone(self) -> None:
+        everywhere = self.configuration("default", ("10.65.1.0/24", ("1:1",)))
+        here = self.configuration("node.a", ("10.65.2.0/24", ("2:2",)))
+        assert [str(rule.network) for rule in compute("a", A, everywhere, here).advertisements] == ["10.65.2.0/24"]
+        assert [str(rule.network) for rule in compute("b", B, everywhere, here).advertisements] == ["10.65.1.0/24"]
 
 
 EVERYTHING = (
@@ -427,7 +501,8 @@ EVERYTHING = (
     bgp_peer("tor", peerIP=f"{LINK}.1", asNumber=64601),
     bgp_peer("tor-again", peerIP=f"{LINK}.1", asNumber=64602),
     bgp_peer("tor-here", node="a", peerIP=f"{LINK}.1", asNumber=64603),
-    bgp_peer("filtered", peerIP=f"{LINK}.2", asNumber=64601, filters=["x"]),
+    bgp_peer("filtered", peerIP=f"{LINK}.2", asNumber=64601, filters=["x", "y"]),
+    *(bgp_filter("x"), bgp_filter("y"), bgp_filter("z")),
     bgp_configuration(listenPort=1179, ignoredInterfaces=["docker0"], bindMode="NodeIP"),
     bgp_configuration("node.b", listenPort=1790),
     *(pool("main", "10.65.0.0/16"), pool("twice", "10.65.0.0/16", disableBGPExport=True), pool("v6", "fd65::/64")),
