@@ -21,6 +21,9 @@ GATEWAY_V6 = IPv6Address("fe80::ecee:eeff:feee:eeee")  # the link-local address 
 
 VETH_MAC = "ee:ee:ee:ee:ee:ee"
 
+# Annotation of a workload endpoint: the MTU that whoever attached it asked for, so it does not follow the uplink's.
+MTU_ANNOTATION = "tortie/mtu"
+
 # Groups of nflog in which every policy backend tells of packets: dropped ones with the reason as prefix, and those
 # that a rule's Log action names.
 DROP_GROUP = 1160

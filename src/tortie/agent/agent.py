@@ -37,6 +37,7 @@ from tortie.agent.routing import Routing
 from tortie.agent.routing_daemon import RoutingDaemon
 from tortie.agent.servers import servers_of
 from tortie.agent.snapshot import SnapshotFile
+from tortie.agent.uplink import Uplink
 from tortie.agent.vitals import Measurements
 from tortie.attach import AttachService
 from tortie.bootstrap import Bootstrap
@@ -91,6 +92,7 @@ class Agent:
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
         self._l3 = made.sink
         self._routing = Routing(self._policy, self._l3)
+        self._uplink = Uplink(settings.node, self._l3.facts)
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config, included=settings.bird_included)
@@ -132,6 +134,7 @@ class Agent:
                     self._apply,
                     self._policy.run,
                     self._bird.run,
+                    self._uplink.run,
                     reporter.run,
                     self._measured.watch_loop,
                 ):
@@ -217,6 +220,7 @@ class Agent:
         if self._l3.apply(now) or self._policy.cut(now):
             return True
         self._passed = True
+        self._uplink.look()
         if self._l3.in_sync and not self._routing.waits:
             self._measured.end("routes", self._loop_time())
         if self._policy.enforced and not self._cluster.locked:
@@ -241,6 +245,7 @@ class Agent:
         if changes.endpoints:
             self._measured.begin("routes", now)
         self._routing.take(changes.endpoints)
+        self._uplink.take(changes.endpoints)
         if changes.policy is not None:
             self._measured.begin("policy", now)
             self._measured.begin("enforced", now)
@@ -248,6 +253,7 @@ class Agent:
         if changes.bgp is not None:
             self._measured.begin("bgp", now)
             self._bird.desire(changes.bgp)
+            self._uplink.desire(changes.bgp.addresses)
         if changes.settings is not None:
             self._settings = changes.settings
             self._policy.configure(changes.settings)
@@ -320,5 +326,6 @@ class Agent:
             *self._policy.problems,
             *([self._packets.problem] if self._packets.problem else []),
             *self._l3.problems,
+            *self._uplink.problems,
             *self._bird.problems,
         )

@@ -33,6 +33,7 @@ class AttachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     labels: Mapping[str, str] = {}
     profiles: tuple[str, ...] = (DEFAULT_ALLOW_NAME,)
     mtu: int = 0  # 0: that of the uplink
+    node: str = ""  # which the caller believes to be on; empty: whichever the agent is
     wait: bool = False  # also wait for a TAP without carrier
     timeout_s: float = 30.0
 
@@ -81,6 +82,7 @@ class DetachRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     name: str
     namespace: str = "default"
+    node: str = ""
     timeout_s: float = 30.0
 
 

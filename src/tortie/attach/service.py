@@ -31,8 +31,9 @@ from tortie.attach.request import (
 )
 from tortie.attach.uplink import fit_tap, uplink_mtu
 from tortie.attach.veth import GuestSide, Plugged, plug, unplug
+from tortie.conventions import MTU_ANNOTATION
 from tortie.datastore.resources import Resources
-from tortie.errors import AttachError, InvalidResource, NotFound, TortieError
+from tortie.errors import AttachError, InvalidResource, NotFound, TortieError, UsageError
 from tortie.model.addresses import Mac
 from tortie.model.encode import new
 from tortie.model.kinds.ippool import IPPoolSpec
@@ -85,6 +86,7 @@ class AttachService:
     async def attach(self, request: AttachRequest) -> AttachResult:
         """Raises UsageError for what can never be, AttachError and others for what failed and was undone."""
         addresses = request.check()
+        self._check_node(request.node)
         self._check_ready()
         async with self._alone(f"{request.namespace}/{request.name}"):
             wanted = self._endpoint(request, addresses, request.guest_mac)
@@ -99,6 +101,7 @@ class AttachService:
 
     async def detach(self, request: DetachRequest) -> tuple[str, ...]:
         """Detaches every interface that `attach` gave the workload here; returns the endpoints' names."""
+        self._check_node(request.node)
         self._check_ready()
         async with self._alone(f"{request.namespace}/{request.name}"):
             found = await self._endpoints_of(request)
@@ -184,7 +187,16 @@ class AttachService:
             mac=Mac(mac) if mac else None,
         )
         name = str(EndpointName(self._node, ORCHESTRATOR, request.name, request.endpoint))
-        return new(KIND, name, spec, namespace=request.namespace, labels=request.labels)
+        annotations = {MTU_ANNOTATION: str(request.mtu)} if request.mtu else {}
+        return new(KIND, name, spec, namespace=request.namespace, labels=request.labels, annotations=annotations)
+
+    def _check_node(self, named: str) -> None:
+        """A caller that means another node would find its workload on none."""
+        if named and named != self._node:
+            raise UsageError(
+                f"this host's agent is node {self._node}, and node {named} is asked for: set the same `node` for both,"
+                " in tortie.toml or TORTIE_NODE, and restart the agent if it is the one that is wrong"
+            )
 
     def _check_ready(self) -> None:
         if self._dataplane.locked:

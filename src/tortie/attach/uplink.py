@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from tortie.errors import Gone
-from tortie.kernel.netlink import address, link
+from tortie.errors import Gone, KernelError
+from tortie.kernel import netns
+from tortie.kernel.failure import mapped
+from tortie.kernel.netlink import address, link, namespace
+from tortie.kernel.netlink.link import Link
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 
@@ -31,3 +36,51 @@ def fit_tap(name: str, mtu: int, *, exactly: bool) -> int:
         if mtu and (mtu < found.mtu or (exactly and mtu != found.mtu)):
             link.change(sock, found.ifindex, mtu=mtu)
         return found.mtu
+
+
+def follow(interfaces: Collection[str], before: int, now: int) -> list[str]:
+    """Gives workloads the MTU that the uplink has now, if they had that of `before` or cannot send as much as they may.
+
+    Returns the veths whose guest is not found: both ends of a veth are changed, or none, since what is larger than the
+    other end's MTU is dropped without a word. A TAP is only lowered. Blocking.
+    """
+    with NetlinkSocket() as host:
+        due = [
+            each
+            for each in link.dump(host)
+            if each.name in interfaces and (each.mtu > now or (each.mtu == before != now and each.kind == "veth"))
+        ]
+        away = {each.ifindex: each for each in due if each.kind == "veth" and each.peer_netns_id is not None}
+        for each in due:
+            if each.ifindex not in away:
+                _change(host, each.ifindex, now)
+        for path in netns.known():
+            if not away:
+                break
+            try:
+                for each in _guests_of(host, path, away.values()):
+                    with NetlinkSocket.open_in(path) as guest:
+                        _change(guest, each.peer_index, now)
+                    _change(host, each.ifindex, now)
+                    del away[each.ifindex]
+            except KernelError:
+                continue  # a namespace that ended meanwhile
+        return [each.name for each in away.values()]
+
+
+def _guests_of(host: NetlinkSocket, path: str, links: Iterable[Link]) -> list[Link]:
+    """Those whose other end is in the namespace."""
+    with mapped(f"open network namespace {path}"):
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        number = namespace.number(host, descriptor)
+    finally:
+        os.close(descriptor)
+    return [] if number is None else [each for each in links if each.peer_netns_id == number]
+
+
+def _change(sock: NetlinkSocket, ifindex: int, mtu: int) -> None:
+    try:
+        link.change(sock, ifindex, mtu=mtu)
+    except Gone:
+        return

@@ -45,6 +45,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     bird_kernel_metric: int = 32  # metric of the routes that BIRD installs, both families
 
     # Not settings, but what became of them.
+    node_named: bool = False  # somebody chose `node`; else it is the host's name
     datastore_named_by: str = ""  # the file, variable or flag; empty: it is the default
     datastore_fault: str = ""  # why calicoctl's configuration, which names it, cannot be used
 
@@ -69,7 +70,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 SETTINGS = frozenset(
-    field.name for field in msgspec.structs.fields(Bootstrap) if not field.name.startswith("datastore_")
+    field.name for field in msgspec.structs.fields(Bootstrap) if not field.name.startswith(("datastore_", "node_"))
 )
 
 
@@ -113,6 +114,7 @@ def load(file: Path | None = None, flags: Mapping[str, Any] | None = None) -> Lo
             warnings.append(f"tortie's own etcd credentials are ignored: {access.named_by} names the datastore")
         values |= {"datastore": access.url, "etcd": access.credentials}
         named_by = access.named_by
+    values["node_named"] = bool(values.get("node"))
     values.setdefault("node", socket.gethostname().lower())
     try:
         settings = msgspec.convert(

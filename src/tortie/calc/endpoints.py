@@ -16,6 +16,7 @@ from collections.abc import Hashable
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
 
+from tortie.conventions import MTU_ANNOTATION
 from tortie.intent.l3 import LocalEndpoint
 from tortie.model.kinds.workloadendpoint import WorkloadEndpointSpec
 from tortie.model.resource import Resource, ResourceKey
@@ -113,6 +114,7 @@ class EndpointCalculator:
             mac=str(spec.mac or ""),
             addresses=tuple(dict.fromkeys(spec.ip_networks)),
             refused=self._refusal(endpoint),
+            mtu=_mtu(endpoint),
         )
 
     def _refusal(self, endpoint: Resource[WorkloadEndpointSpec]) -> str:
@@ -127,3 +129,9 @@ class EndpointCalculator:
         if not spec.ip_networks:
             return "the endpoint has no address (spec.ipNetworks)"
         return ""
+
+
+def _mtu(endpoint: Resource[WorkloadEndpointSpec]) -> int:
+    """Digits only: anybody may write an annotation."""
+    text = endpoint.metadata.annotations.get(MTU_ANNOTATION, "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 5 else 0

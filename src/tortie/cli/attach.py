@@ -64,6 +64,9 @@ def attach(
         "wait": wait,
         "timeout_s": timeout_s,
     }
+    current = settings()
+    if current.node_named:
+        request["node"] = current.node
     if netns is not None:
         request["netns"] = netns_path(netns)
     else:
@@ -71,7 +74,7 @@ def attach(
     if profiles:
         request["profiles"] = _words(profiles)
     began = time.monotonic()
-    result = agent_client.post(settings().api_socket, "/v1/attach", request, timeout_s)
+    result = agent_client.post(current.api_socket, "/v1/attach", request, timeout_s)
     took_ms = 1000 * (time.monotonic() - began)
     for warning in result["warnings"]:
         click.echo(f"Warning: {warning}", err=True)
@@ -96,7 +99,10 @@ def detach(name: str, namespace: str, timeout_s: float) -> None:
     Doing it again changes nothing.
     """
     request = {"name": name, "namespace": namespace, "timeout_s": timeout_s}
-    result = agent_client.post(settings().api_socket, "/v1/detach", request, timeout_s)
+    current = settings()
+    if current.node_named:
+        request["node"] = current.node
+    result = agent_client.post(current.api_socket, "/v1/detach", request, timeout_s)
     # An agent of the release before, which still runs, does not say.
     found = bool(result.get("detached", True))
     click.echo(f"{namespace}/{name} {'detached' if found else 'is not attached here'}")

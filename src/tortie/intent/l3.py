@@ -28,3 +28,4 @@ class LocalEndpoint(msgspec.Struct, frozen=True, kw_only=True):
     mac: str  # lower case, colons; empty when the store does not say
     addresses: tuple[IPv4Address | IPv6Address, ...]
     refused: str = ""
+    mtu: int = 0  # asked for by whoever attached it; 0: as large as the uplink takes

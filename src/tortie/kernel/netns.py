@@ -10,7 +10,7 @@ import errno
 import fcntl
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -67,6 +67,19 @@ def identify(namespace: str | int) -> NamespaceId:
     with mapped(f"look at network namespace {namespace}"):
         status = os.stat(namespace)  # noqa: PTH116 (a descriptor has no Path)
     return NamespaceId(status.st_dev, status.st_ino)
+
+
+def known() -> Iterator[str]:
+    """A path of each network namespace that has a name or a process, as far as this user may see; blocking."""
+    seen: set[NamespaceId] = set()
+    for path in (*NAMED.glob("*"), *Path("/proc").glob("[0-9]*/ns/net")):
+        try:
+            identity = identify(str(path))
+        except KernelError:
+            continue  # it ended, or belongs to somebody else
+        if identity not in seen:
+            seen.add(identity)
+            yield str(path)
 
 
 def create(name: str) -> str:

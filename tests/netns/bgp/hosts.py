@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +18,7 @@ import pytest
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.unit.calc.cluster import node, pool
 from tortie import bgp
-from tortie.bgp import Applied, Bgp, Unreachable, make
+from tortie.bgp import Applied, Bgp, Protocol, Unreachable, make
 from tortie.calc.bgp import compute_bgp
 from tortie.intent.bgp import BgpIntent
 from tortie.model.resource import Resource
@@ -43,6 +44,15 @@ async def until(fact: Callable[[], bool], timeout_s: float = 20.0) -> None:
         if loop.time() > deadline:
             raise TimeoutError(f"not true within {timeout_s:g} s")
         await asyncio.sleep(0.02)
+
+
+def bounced(before: Protocol, after: Protocol) -> bool:
+    """The session was down meanwhile: then it is younger by a second at least, its connect delay.
+
+    BIRD counts by a clock of its own and tells the host's time: the same moment varies by a millisecond.
+    """
+    younger = datetime.fromisoformat(after.since) - datetime.fromisoformat(before.since)
+    return after.info != "Established" or abs(younger.total_seconds()) > 0.5
 
 
 class Host:

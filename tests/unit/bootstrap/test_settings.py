@@ -59,7 +59,7 @@ def test_a_file_that_was_named_is_used_alone(
     monkeypatch.setenv("ETCD_ENDPOINTS", "http://environment:2379")
     named = tmp_path / "named.toml"
     named.write_text('node = "a"\n')
-    assert load(named).settings == Bootstrap(node="a")
+    assert load(named).settings == Bootstrap(node="a", node_named=True)
     named.write_text('datastore = "sqlite:///named.db"\n')
     assert load(named).settings.access == Access(url="sqlite:///named.db", named_by=str(named))
 

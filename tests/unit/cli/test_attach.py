@@ -44,7 +44,7 @@ def test_attach_by_namespace(tortie: Tortie, agent: FakeAgent, namespaces: Path)
     assert re.fullmatch(r"default/web attached: cali1234abcd567 10\.65\.0\.24 \(\d+\.\d ms\)\n", said.stdout)
     [(_, asked)] = agent.asked
     request = msgspec.convert(asked, AttachRequest)
-    assert request == AttachRequest(name="web", netns=f"{namespaces}/web", addresses=("10.65.0.24",))
+    assert request == AttachRequest(name="web", netns=f"{namespaces}/web", addresses=("10.65.0.24",), node="node-1")
     request.check()
 
 
@@ -65,6 +65,7 @@ def test_attach_with_everything(tortie: Tortie, agent: FakeAgent) -> None:
     request = msgspec.convert(asked, AttachRequest)
     assert request == AttachRequest(
         name="vm",
+        node="node-1",
         namespace="blue",
         tap="tap1",
         mac="FA:16:3E:5C:1B:02",
@@ -119,7 +120,7 @@ def test_detach(tortie: Tortie, agent: FakeAgent) -> None:
     agent.answer("/v1/detach", {"detached": ["node1-tortie-web-eth0"]})
     assert tortie("detach", "web", "-n", "blue") == (0, "blue/web detached\n", "")
     [(_, asked)] = agent.asked
-    assert msgspec.convert(asked, DetachRequest) == DetachRequest(name="web", namespace="blue")
+    assert msgspec.convert(asked, DetachRequest) == DetachRequest(name="web", namespace="blue", node="node-1")
 
 
 def test_detach_of_what_is_not_attached(tortie: Tortie, agent: FakeAgent) -> None:

@@ -94,6 +94,10 @@ class Facts:
         unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit]
         return frozenset(known.name for known in unsure if is_meant(known.name) and self._is_own(known))
 
+    def holders(self, held: IPv4Address | IPv6Address) -> list[Link]:
+        """The interfaces that hold the address."""
+        return [self._links[index] for index in self.held.interfaces(held) if index in self._links]
+
     def interfaces(self) -> dict[str, frozenset[IPv4Address | IPv6Address]]:
         """The addresses of each interface."""
         return {

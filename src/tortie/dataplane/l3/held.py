@@ -20,6 +20,9 @@ class HeldAddresses:
         if not interfaces:
             self._on.pop(address, None)
 
+    def interfaces(self, address: Address) -> frozenset[int]:
+        return frozenset(self._on.get(address, ()))
+
     def clear(self) -> None:
         self._on.clear()
 
