@@ -12,7 +12,8 @@ from tortie.errors import TortieError
 
 # Reserved (RFC 1112 section 4) and unassigned (RFC 4291 section 4): in no network, so only the default route leads
 # there. Documentation addresses will not do: networks use them. Nothing is sent.
-_ELSEWHERE = {4: (socket.AF_INET, "240.0.0.1"), 6: (socket.AF_INET6, "4000::1")}
+ELSEWHERE = {4: "240.0.0.1", 6: "4000::1"}
+_FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 _TIMEOUT_S = 10.0
 
@@ -22,6 +23,10 @@ class Held(NamedTuple):
 
     address: IPv4Interface | IPv6Interface
     interface: str
+    ifindex: int = 0  # the interface's, in the order of their making
+    bridge: bool = False  # the interface is one
+    secondary: bool = False  # there was another of the same subnet before it, as beside a virtual address
+    temporary: bool = False  # IPv6's, for privacy (RFC 8981): another tomorrow
 
 
 class HostError(TortieError):
@@ -32,25 +37,35 @@ def held_addresses() -> list[Held]:
     """All addresses of the host, with prefix lengths and interfaces."""
     try:
         done = subprocess.run(
-            ["ip", "-json", "address", "show"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True
+            ["ip", "-json", "-details", "address", "show"],
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_S,
+            check=True,
         )
         links = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise HostError(f"`ip -json address show` fails, so this host's addresses are unknown: {error}") from error
     return [
-        Held(ip_interface(f"{found['local']}/{found['prefixlen']}"), link["ifname"])
+        Held(
+            ip_interface(f"{found['local']}/{found['prefixlen']}"),
+            link["ifname"],
+            ifindex=link["ifindex"],
+            bridge=link.get("linkinfo", {}).get("info_kind") == "bridge",
+            secondary=bool(found.get("secondary")) and not found.get("temporary"),
+            temporary=bool(found.get("temporary")),
+        )
         for link in links
         for found in link.get("addr_info", ())
         if "local" in found
     ]
 
 
-def default_source(version: int) -> IPv4Address | IPv6Address | None:
-    """The address from which this host speaks to the world by its default route; None without such a route."""
-    family, elsewhere = _ELSEWHERE[version]
+def source_towards(version: int, destination: str) -> IPv4Address | IPv6Address | None:
+    """The address from which the kernel would send to an address or name; None without a route or an address of it."""
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((elsewhere, 9))
+        with socket.socket(_FAMILIES[version], socket.SOCK_DGRAM) as probe:
+            probe.connect((destination, 80))
             return ip_address(probe.getsockname()[0])
-    except OSError:
+    except (OSError, UnicodeError):
         return None

@@ -41,18 +41,47 @@ for _name in absent.NODE_WORDS:
 
 
 @node.command()
-@click.option("--ip", metavar="CIDR", help="IPv4 address with prefix length; default: that of the default route.")
-@click.option("--ip6", metavar="CIDR", help="IPv6 address with prefix length; default: none.")
-@click.option("--as", "as_number", metavar="N", help="AS number; default: that of the cluster.")
+@click.option("--ip", envvar="IP", metavar="CIDR", help="IPv4 address with prefix length; autodetect; none.")
+@click.option("--ip6", envvar="IP6", metavar="CIDR", help="IPv6 address with prefix length; autodetect; default: none.")
+@click.option(
+    "--ip-autodetection-method",
+    "method",
+    envvar="IP_AUTODETECTION_METHOD",
+    metavar="METHOD",
+    default="",
+    help="first-found, interface=, skip-interface=, cidr=, can-reach=; default: the kernel's choice.",
+)
+@click.option(
+    "--ip6-autodetection-method",
+    "method6",
+    envvar="IP6_AUTODETECTION_METHOD",
+    metavar="METHOD",
+    default="",
+    help="The same for IPv6.",
+)
+@click.option("--as", "as_number", envvar="AS", metavar="N", help="AS number; default: that of the cluster.")
 @click.option("--name", help="Name of the node; default: the setting `node`, else the host's name.")
 @click.option("--new-cluster", is_flag=True, help="This host belongs to the datastore's cluster from now on.")
 @config_option
-def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | None, new_cluster: bool) -> None:
+def init(
+    ip: str | None,
+    ip6: str | None,
+    method: str,
+    method6: str,
+    as_number: str | None,
+    name: str | None,
+    new_cluster: bool,
+) -> None:
     """Write this host's Node to the datastore, so that it exchanges routes with the others.
 
     \b
     tortie node init
     tortie node init --ip 172.18.203.125/24 --as 65001
+    tortie node init --ip autodetect --ip-autodetection-method interface=bond0
+
+    Without an address the kernel's choice is taken: from which it speaks to the BGP peers, the other nodes, the
+    datastore, or by the default route; never that of a bridge, nor a virtual or single (/32) one. IP, IP6, AS and
+    IP_AUTODETECTION_METHOD in the environment are Calico's.
 
     What is not given stays as it is in an existing Node, as do its labels. Doing it again changes nothing.
 
@@ -60,12 +89,14 @@ def init(ip: str | None, ip6: str | None, as_number: str | None, name: str | Non
     the last known state stays in force, until --new-cluster says that it is meant: what the host has of the old
     cluster is then removed.
     """
-    from tortie.cli.node_init import accept_cluster, initialise, parse_wanted
+    from tortie.cli.node_init import Options, accept_cluster, initialise, parse_wanted
 
     current = settings()
     if new_cluster and name not in (None, current.node):
         raise UsageError(f"--new-cluster is about this host, node {current.node}, and cannot go with --name {name}")
-    written = initialise(current.access, name or current.node, parse_wanted(ip, ip6, as_number))
+    written = initialise(
+        current.access, name or current.node, parse_wanted(Options(ip, ip6, method, method6, as_number))
+    )
     click.echo(written.done)
     if new_cluster:
         accept_cluster(current.accepted_cluster, written.cluster)

@@ -1,13 +1,13 @@
 """What `tortie node init` writes: the Node of this host.
 
-Invariants: what was not asked for is kept, unknown fields included; an address of another Node is refused; a second
-run writes nothing.
+Invariants: what was not asked for is kept, unknown fields included: an address is detected once, and again only when
+asked; one of another Node is refused; a second run writes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -15,7 +15,15 @@ from typing import NamedTuple, TypeVar
 from msgspec.structs import replace
 
 from tortie.access import Access
-from tortie.cli.host_addresses import Held, HostError, default_source, held_addresses
+from tortie.cli.host_addresses import ELSEWHERE, Held, HostError, held_addresses
+from tortie.cli.node_address import (
+    Destination,
+    Method,
+    detect,
+    kernels_choice,
+    parse_method,
+    store_destinations,
+)
 from tortie.cli.store import opened
 from tortie.cli.whole_file import whole_file
 from tortie.datastore.cluster import CLUSTER_INFORMATION
@@ -31,12 +39,30 @@ Interface = IPv4Interface | IPv6Interface
 Family = TypeVar("Family", IPv4Interface, IPv6Interface)
 
 
+class Wish(NamedTuple):
+    """What the user says of the address of one IP version, as Calico's `IP` and `IP_AUTODETECTION_METHOD` do."""
+
+    address: Interface | None = None
+    detect: bool = False  # anew, also where one is stored
+    never: bool = False  # none is looked for
+    method: Method | None = None
+
+
 class Wanted(NamedTuple):
     """What the user asks for; None leaves it as it is."""
 
+    ipv4: Wish
+    ipv6: Wish
+    as_number: AsNumber | None
+
+
+class Found(NamedTuple):
+    """The addresses to write, and why these."""
+
     ipv4: IPv4Interface | None
     ipv6: IPv6Interface | None
-    as_number: AsNumber | None
+    why: Mapping[Address, str]
+    warnings: list[str]
 
 
 class Written(NamedTuple):
@@ -47,28 +73,50 @@ class Written(NamedTuple):
     warnings: list[str]
 
 
-def parse_wanted(ip: str | None, ip6: str | None, as_number: str | None) -> Wanted:
-    """The options of the command line; raises UsageError."""
+class Options(NamedTuple):
+    """The words of the command line or of Calico's environment."""
+
+    ip: str | None = None
+    ip6: str | None = None
+    method: str = ""
+    method6: str = ""
+    as_number: str | None = None
+
+
+def parse_wanted(options: Options) -> Wanted:
+    """Raises UsageError."""
     try:
-        number = None if as_number is None else AsNumber.from_json(as_number)
+        number = None if options.as_number is None else AsNumber.from_json(options.as_number)
     except ValueError as error:
-        raise UsageError(f"--as {as_number}: {error}") from error
+        raise UsageError(f"--as {options.as_number}: {error}") from error
     return Wanted(
-        None if ip is None else _parse("--ip", ip, IPv4Interface, "172.18.203.125/24"),
-        None if ip6 is None else _parse("--ip6", ip6, IPv6Interface, "2001:db8::125/64"),
+        _parse("--ip", options.ip, options.method, IPv4Interface, "172.18.203.125/24"),
+        _parse("--ip6", options.ip6, options.method6, IPv6Interface, "2001:db8::125/64"),
         number,
     )
 
 
-def _parse(option: str, text: str, family: type[Family], example: str) -> Family:
+def _parse(option: str, text: str | None, method: str, family: type[Family], example: str) -> Wish:
     """An address with its prefix length; to a bare one the interface that holds it gives its own."""
+    try:
+        parsed_method = parse_method(method)
+    except UsageError as error:
+        raise UsageError(f"{option}-autodetection-method: {error}") from None
+    match text:
+        case None | "":
+            return Wish(method=parsed_method)
+        case "autodetect":
+            return Wish(detect=True, method=parsed_method)
+        case "none":
+            return Wish(never=True)
     try:
         parsed = family(text)
     except ValueError:
-        raise UsageError(f"{option} {text}: must be an address with prefix length, such as {example}") from None
+        reason = f"must be an address with prefix length, such as {example}, or autodetect, or none"
+        raise UsageError(f"{option} {text}: {reason}") from None
     if parsed.is_multicast or parsed.is_loopback or parsed.is_unspecified or parsed.is_link_local:
         raise UsageError(f"{option} {text}: cannot be a node's address, since other nodes do not reach it")
-    return parsed if "/" in text else family(_completed(parsed.ip, held_addresses()))
+    return Wish(parsed if "/" in text else family(_completed(parsed.ip, held_addresses())))
 
 
 def initialise(access: Access, name: str, wanted: Wanted) -> Written:
@@ -82,18 +130,21 @@ async def _initialise(access: Access, name: str, wanted: Wanted) -> Written:
     async with opened(access, create=True) as resources:
         await resources.ensure_initialised()
         before = await _find(resources, key)
-        bgp = _merged(before.spec.bgp if before else None, wanted, held)
+        stored = before.spec.bgp if before else None
+        found = _found(stored or NodeBgp(), wanted, held, await _destinations(resources, access.url, name))
+        bgp = _merged(stored, wanted, found)
         await _refuse_addresses_of_others(resources, key, bgp)
         if before is None:
             after = await resources.create(new("Node", name, NodeSpec(bgp=bgp)))
             done = "created"
         else:
             after = await resources.modify(
-                key, lambda node: with_spec(node, replace(node.spec, bgp=_merged(node.spec.bgp, wanted, held)))
+                key, lambda node: with_spec(node, replace(node.spec, bgp=_merged(node.spec.bgp, wanted, found)))
             )
             done = "unchanged" if after.revision == before.revision else "updated"
         cluster = (await resources.get(CLUSTER_INFORMATION)).spec.cluster_guid
-    return Written(f"{key} {done}: {_words(bgp, held)}", cluster, list(_oddities(bgp, wanted, held)))
+    warnings = [*found.warnings, *_oddities(bgp, found, held)]
+    return Written(f"{key} {done}: {_words(bgp, found, held)}", cluster, warnings)
 
 
 def accept_cluster(file: Path, cluster: str) -> None:
@@ -113,22 +164,83 @@ async def _find(resources: Resources, key: ResourceKey) -> Resource[NodeSpec] | 
         return None
 
 
-def _merged(stored: NodeBgp | None, wanted: Wanted, held: Iterable[Held]) -> NodeBgp:
-    """What is asked for, else what is stored, else the address of the default route: IPv6 only without IPv4."""
+async def _destinations(resources: Resources, url: str, name: str) -> dict[int, list[Destination]]:
+    """Whom this node speaks to, by IP version: its BGP peers, the other nodes, the datastore, and everybody else."""
+    addresses: list[tuple[Address, str]] = []
+    for peer in (await resources.list("BGPPeer")).items:
+        if isinstance(peer, Resource) and peer.spec.peer_ip is not None and peer.spec.node in ("", name):
+            addresses.append((peer.spec.peer_ip.address, f"towards {peer.key}"))
+    for node in (await resources.list("Node")).items:
+        if isinstance(node, Resource) and node.key.name != name and node.spec.bgp is not None:
+            addresses += [(each.ip, f"towards {node.key}") for each in _addresses(node.spec.bgp)]
+    return {
+        version: [
+            *(Destination(str(address), words) for address, words in addresses if address.version == version),
+            *store_destinations(url),
+            Destination(ELSEWHERE[version], "by the default route"),
+        ]
+        for version in (4, 6)
+    }
+
+
+def _found(
+    stored: NodeBgp, wanted: Wanted, held: Sequence[Held], destinations: Mapping[int, Sequence[Destination]]
+) -> Found:
+    """What is asked for, else what is stored, else what the host has: IPv6 only if asked for, or without IPv4."""
+    why: dict[Address, str] = {}
+    warnings: list[str] = []
+    failures: list[str] = []
+
+    def detected(version: int, wish: Wish, kept: Interface | None) -> Interface | None:
+        try:
+            if wish.method is not None:
+                chosen = detect(version, wish.method, held)
+            else:
+                chosen = kernels_choice(version, held, destinations[version])
+        except HostError as error:
+            if kept is None:
+                failures.append(str(error))
+            else:
+                warnings.append(f"the Node keeps {kept}: {error}")
+            return kept
+        why[chosen.held.address.ip] = chosen.why
+        return chosen.held.address
+
+    ipv4 = wanted.ipv4.address or stored.ipv4_address
+    ipv6 = wanted.ipv6.address or stored.ipv6_address
+    if ipv4 is not None and ipv4 == stored.ipv4_address and not wanted.ipv4.detect:
+        warnings += _another_choice(ipv4, held, destinations[4])
+    if wanted.ipv4.detect or (ipv4 is None and ipv6 is None and not wanted.ipv4.never):
+        ipv4 = detected(4, wanted.ipv4, ipv4)
+    if wanted.ipv6.detect or (ipv4 is None and ipv6 is None and not wanted.ipv6.never):
+        ipv6 = detected(6, wanted.ipv6, ipv6)
+        if wanted.ipv6.detect and ipv6 is None:
+            raise HostError(failures[-1])
+    if ipv4 is None and ipv6 is None:
+        raise HostError("; ".join(failures) or "a node needs an address: give --ip CIDR or --ip6 CIDR")
+    return Found(
+        IPv4Interface(ipv4) if ipv4 is not None else None,
+        IPv6Interface(ipv6) if ipv6 is not None else None,
+        why,
+        warnings,
+    )
+
+
+def _another_choice(kept: Interface, held: Sequence[Held], destinations: Sequence[Destination]) -> Iterator[str]:
+    """What stands in the Node is not changed unasked, at no time."""
+    try:
+        chosen = kernels_choice(4, held, destinations)
+    except HostError:
+        return
+    if chosen.held.address.ip != kept.ip:
+        other = chosen.held.address.ip
+        yield f"the Node keeps its address, but {other} is used {chosen.why}: --ip {other} would change it"
+
+
+def _merged(stored: NodeBgp | None, wanted: Wanted, found: Found) -> NodeBgp:
     bgp = stored or NodeBgp()
-    ipv4 = wanted.ipv4 or bgp.ipv4_address
-    ipv6 = wanted.ipv6 or bgp.ipv6_address
-    if ipv4 is None and ipv6 is None:
-        ipv4 = _of_default_route(IPv4Interface, default_source(4), held)
-        ipv6 = None if ipv4 else _of_default_route(IPv6Interface, default_source(6), held)
-    if ipv4 is None and ipv6 is None:
-        raise HostError("this host has no default route to take its address from: give --ip CIDR or --ip6 CIDR")
     as_number = bgp.as_number if wanted.as_number is None else wanted.as_number
-    return replace(bgp, ipv4_address=ipv4, ipv6_address=ipv6, as_number=as_number)
-
-
-def _of_default_route(family: type[Family], source: Address | None, held: Iterable[Held]) -> Family | None:
-    return None if source is None or source.is_link_local else family(_completed(source, held))
+    return replace(bgp, ipv4_address=found.ipv4, ipv6_address=found.ipv6, as_number=as_number)
 
 
 def _completed(address: Address, held: Iterable[Held]) -> Interface:
@@ -152,20 +264,17 @@ def _addresses(bgp: NodeBgp) -> list[Interface]:
     return [address for address in (bgp.ipv4_address, bgp.ipv6_address) if address is not None]
 
 
-def _words(bgp: NodeBgp, held: Iterable[Held]) -> str:
-    interfaces = {each.address.ip: each.interface for each in held}
+def _words(bgp: NodeBgp, found: Found, held: Iterable[Held]) -> str:
+    interfaces = {each.address.ip: f" on {each.interface}" for each in held}
     parts = [
-        f"{address} on {interfaces[address.ip]}" if address.ip in interfaces else str(address)
+        f"{address}{interfaces.get(address.ip, '')}{f' ({found.why[address.ip]})' if address.ip in found.why else ''}"
         for address in _addresses(bgp)
     ]
     return ", ".join([*parts, "AS of the cluster" if bgp.as_number is None else f"AS {bgp.as_number}"])
 
 
-def _oddities(bgp: NodeBgp, wanted: Wanted, held: Sequence[Held]) -> Iterator[str]:
+def _oddities(bgp: NodeBgp, found: Found, held: Sequence[Held]) -> Iterator[str]:
     here = {each.address.ip for each in held}
     for address in _addresses(bgp):
         if address.ip not in here:
             yield f"no interface of this host has {address.ip}: other nodes will not reach it"
-    source = default_source(4)
-    if bgp.ipv4_address is not None and wanted.ipv4 is None and source not in (None, bgp.ipv4_address.ip):
-        yield f"the Node keeps its address, but the default route leaves from {source}: --ip {source} would change it"

@@ -43,7 +43,8 @@ def bgp_of(tortie: Tortie) -> Any:
 
 def test_the_source_of_the_default_route_with_its_prefix_length(host: Namespace, tortie: Tortie) -> None:
     host.run("ip route add default via 172.18.203.1 dev eth0")
-    assert tortie("node init") == "Node(node125) created: 172.18.203.125/24 on eth0, AS of the cluster\n"
+    created = tortie("node init")
+    assert created == "Node(node125) created: 172.18.203.125/24 on eth0 (by the default route), AS of the cluster\n"
     assert bgp_of(tortie) == {"ipv4Address": "172.18.203.125/24"}
     assert tortie("node init") == "Node(node125) unchanged: 172.18.203.125/24 on eth0, AS of the cluster\n"
 
@@ -62,9 +63,39 @@ def test_ipv6_where_there_is_no_ipv4(host: Namespace, tortie: Tortie) -> None:
 
 def test_no_default_route(tortie: Tortie) -> None:
     said = tortie("node init", check=False)
-    assert said == ("Error: this host has no default route to take its address from: give --ip CIDR or --ip6 CIDR\n")
+    assert said.startswith(
+        "Error: no IPv4 address to take for this node (it has no route to anybody): give --ip CIDR or"
+    )
 
 
 def test_a_bare_address_gets_the_prefix_length_of_its_interface(tortie: Tortie) -> None:
     tortie("node init --ip 10.0.0.5 --ip6 fd00:18::125")
     assert bgp_of(tortie) == {"ipv4Address": "10.0.0.5/8", "ipv6Address": "fd00:18::125/64"}
+
+
+def test_a_bridge_and_virtual_addresses_are_passed_over(host: Namespace, tortie: Tortie) -> None:
+    """As on a host of containers with a fail-over address, by all ways of looking."""
+    host.run("ip link add br7 type bridge && ip link set br7 up && ip address add 192.0.2.1/24 dev br7")
+    host.run("ip address add 198.51.100.7/32 dev eth0 && ip route add default via 192.0.2.9 dev br7")
+    said = tortie("node init", check=False)
+    assert "192.0.2.1/24 on br7, by the default route: a bridge" in said
+    host.run("ip route replace default via 172.18.203.1 dev eth0 src 198.51.100.7")
+    said = tortie("node init", check=False)
+    assert "198.51.100.7/32 on eth0, by the default route: a single address" in said
+    assert "172.18.203.125/24 on eth0" in tortie("node init --ip-autodetection-method interface=eth0")
+    said = tortie("node init --ip autodetect --ip-autodetection-method can-reach=10.1.2.3")
+    assert "10.0.0.5/8 on eth1 (can-reach=10.1.2.3)" in said
+    said = tortie("node init --ip autodetect --ip-autodetection-method cidr=192.0.2.0/24")
+    assert "192.0.2.1/24 on br7" in said  # it was named
+
+
+def test_the_way_to_the_datastore_beats_the_default_route(host: Namespace, tmp_path: Path) -> None:
+    host.run("ip route add default via 172.18.203.1 dev eth0")
+    code = (
+        "from tortie.cli.node_address import kernels_choice, store_destinations;"
+        "from tortie.cli.host_addresses import held_addresses;"
+        "print(kernels_choice(4, held_addresses(), store_destinations('etcd://10.9.9.9:2379,172.18.203.9:2379')))"
+    )
+    said = host.run(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
+    assert "10.0.0.5/8" in said
+    assert "towards the datastore 10.9.9.9" in said
