@@ -16,6 +16,7 @@ from tortie.doctor import (
     mtu,
     networkd,
     networkmanager,
+    path_mtu,
     rivals,
     sysctls,
     udev,
@@ -43,6 +44,7 @@ CHECKS: Mapping[str, Check] = {
     "kernel": features.check,
     "limits": limits.check,
     "mtu": mtu.check,
+    "path-mtu": path_mtu.check,
 }
 
 
