@@ -5,7 +5,7 @@ The lines it must have are written in the user guide; what BIRD says of its prot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -30,8 +30,11 @@ def left_out(intent: BgpIntent) -> tuple[BgpIntent, tuple[BgpProblem, ...]]:
     return msgspec.structs.replace(intent, peers=peers), impossible
 
 
-def lacking(protocols: Iterable[Protocol], versions: Iterable[int]) -> Iterator[str]:
-    """What the host's BIRD lacks, for the IP versions that this node speaks BGP in."""
+def lacking(protocols: Iterable[Protocol], versions: Iterable[int], routed: Collection[int]) -> Iterator[str]:
+    """What the host's BIRD lacks, for the IP versions that this node speaks BGP in.
+
+    `routed` are those in which the kernel holds routes of workloads: BIRD does not say whether it is to learn them.
+    """
     protocols = tuple(protocols)
     if not any(each.kind == "Device" and each.state == "up" for each in protocols):
         yield "it has no `protocol device`, so it knows no interface"
@@ -41,12 +44,20 @@ def lacking(protocols: Iterable[Protocol], versions: Iterable[int]) -> Iterator[
         kernel = list(_channels(protocols, "Kernel", version))
         if not kernel:
             yield f"it has no `protocol kernel` with ipv{version}, so no route gets in or out"
+        elif version in routed and not any(_imported(protocols, version)):
+            yield f"its `protocol kernel` must say `learn;`: it has none of the IPv{version} workloads' routes"
         for channel in kernel:
             wanted = f"tortie_from_kernel{version}"
             if channel.input_filter != wanted:
                 yield f"its `protocol kernel` must say `import filter {wanted};` in ipv{version}"
             if channel.output_filter == "REJECT":
                 yield f"its `protocol kernel` must say `export where source = RTS_BGP;` in ipv{version}"
+
+
+def _imported(protocols: Iterable[Protocol], version: int) -> Iterator[int]:
+    for each in protocols:
+        if each.kind == "Kernel" and any(channel.name == f"ipv{version}" for channel in each.channels):
+            yield each.imported
 
 
 def _channels(protocols: Iterable[Protocol], kind: str, version: int) -> Iterator[Channel]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -25,8 +26,11 @@ from tortie.bgp.render import mark_of, possible_peers, render, render_initial, s
 from tortie.bgp.replies import Protocol, Status
 from tortie.bgp.routes import Host
 from tortie.bgp.secrets import read_secret
-from tortie.errors import BirdError
+from tortie.conventions import ROUTE_PROTOCOL
+from tortie.errors import BirdError, KernelError
 from tortie.intent.bgp import BgpIntent, BgpProblem, SecretRef
+from tortie.kernel.netlink import route
+from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.kernel.run import CommandFailed, run
 
 CHECK_TIMEOUT_S = 10.0
@@ -101,11 +105,15 @@ class Bgp:
                 status=await self._control.status(),
                 sessions=tuple(each for each in protocols if each.kind == "BGP"),
                 configured=configured,
-                lacking=tuple(lacking(protocols, self._versions)) if self._host.included and configured else (),
+                lacking=await self._lacking(protocols) if self._host.included and configured else (),
                 pid=self._control.pid,
             )
         except BirdError as error:
             return BirdState(status=None, problem=str(error))
+
+    async def _lacking(self, protocols: tuple[Protocol, ...]) -> tuple[str, ...]:
+        routed = await asyncio.to_thread(_routed)
+        return tuple(lacking(protocols, self._versions, routed))
 
     async def _put_in_place(self, text: str, intent: BgpIntent) -> None:
         if self._host.included:
@@ -172,6 +180,16 @@ class Bgp:
                 except BirdError as error:
                     left_out.append(BgpProblem(peer.source, f"no session with {peer.address}: {error}"))
         return secrets, tuple(left_out)
+
+
+def _routed() -> frozenset[int]:
+    """The IP versions in which this host has workloads."""
+    families = {4: socket.AF_INET, 6: socket.AF_INET6}
+    try:
+        with NetlinkSocket() as sock:
+            return frozenset(v for v, family in families.items() if route.dump(sock, family, protocol=ROUTE_PROTOCOL))
+    except KernelError:
+        return frozenset()
 
 
 def write_initial(config: Path, *, included: bool = False) -> bool:

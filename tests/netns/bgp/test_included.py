@@ -14,7 +14,13 @@ from tortie.errors import BirdError
 
 B4 = "172.18.203.126"
 
-BEFORE = "log stderr all;\nrouter id 192.0.2.77;\ngraceful restart wait 15;\nprotocol device { scan time 10; }\n"
+BEFORE = """\
+log stderr all;
+timeformat protocol iso long ms;
+router id 192.0.2.77;
+graceful restart wait 15;
+protocol device { scan time 10; }
+"""
 DIRECT = 'protocol direct { interface -"cali*", -"tap*", "*"; ipv4; }\n'
 KERNEL = "protocol kernel { learn; persist; scan time 10; metric 32; merge paths on; ipv4 { %s }; }\n"
 RIGHT = "import filter tortie_from_kernel4; export where source = RTS_BGP;"
@@ -67,6 +73,17 @@ class TestIncluded:
             "its `protocol kernel` must say `import filter tortie_from_kernel4;` in ipv4",
             "its `protocol kernel` must say `export where source = RTS_BGP;` in ipv4",
         )
+
+    async def test_a_kernel_protocol_that_does_not_learn(self, fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> None:
+        a = self.host(fabric, DIRECT + (KERNEL % RIGHT).replace("learn; ", ""))
+        await until(a.socket.exists)
+        await a.apply([a.node, *POOLS])
+        assert (await a.bgp.state()).lacking == ()
+        a.add_workload("10.65.0.21")
+        here = a.namespace.call(table._routed)
+        monkeypatch.setattr(table, "_routed", lambda: here)  # the agent stands in the host's namespace, and we do not
+        [told] = (await a.bgp.state()).lacking
+        assert told.startswith("its `protocol kernel` must say `learn;`")
 
     async def test_a_clash_with_the_hosts_lines_leaves_the_old_part_in_place(self, fabric: Fabric) -> None:
         """Or its BIRD would not start again."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.unit.bgp.intents import A4, B4, intent, peer
@@ -23,7 +24,7 @@ RIGHT = (
 
 
 def test_nothing() -> None:
-    assert list(lacking(RIGHT, (4,))) == []
+    assert list(lacking(RIGHT, (4,), ())) == []
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,12 @@ def test_nothing() -> None:
     ],
 )
 def test_a_line(at: int, instead: tuple[Protocol, ...], said: str) -> None:
-    [found] = lacking((*RIGHT[:at], *instead, *RIGHT[at + 1 :]), (4,))
+    [found] = lacking((*RIGHT[:at], *instead, *RIGHT[at + 1 :]), (4,), ())
     assert said in found
 
 
 def test_only_versions_that_the_node_speaks() -> None:
-    assert [each.split(",")[0] for each in lacking(RIGHT, (4, 6))] == [
+    assert [each.split(",")[0] for each in lacking(RIGHT, (4, 6), ())] == [
         "it has no `protocol direct` with ipv6",
         "it has no `protocol kernel` with ipv6",
     ]
@@ -60,3 +61,10 @@ def test_a_session_that_needs_a_static_route_is_left_out() -> None:
     assert wanted.peers == (plain,)
     [problem] = problems
     assert problem.reason.startswith("no session with 192.0.2.1: spec.reachableBy needs a static route")
+
+
+def test_routes_of_workloads_that_are_not_learned() -> None:
+    [found] = lacking(RIGHT, (4,), (4,))
+    assert "must say `learn;`" in found
+    learned = msgspec.structs.replace(RIGHT[2], imported=1)
+    assert list(lacking((*RIGHT[:2], learned), (4,), (4, 6))) == []
