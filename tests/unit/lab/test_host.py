@@ -46,7 +46,7 @@ def test_file_and_environment_give_the_agent_the_same_settings(
         monkeypatch.setenv(key, value)
     loaded = load()
     assert loaded.warnings == ()
-    assert Bootstrap(**from_file, datastore_named_by="TORTIE_DATASTORE") == loaded.settings
+    assert Bootstrap(**from_file, datastore_named_by="TORTIE_DATASTORE", node_named=True) == loaded.settings
     assert loaded.settings.bird_kernel_metric == metric
     assert loaded.settings.node == "a"
     assert loaded.settings.run_dir == "/run/tortie-lab/x/a/run"
