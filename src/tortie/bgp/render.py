@@ -25,6 +25,8 @@ from tortie.intent.bgp import (
 )
 
 _MARK = re.compile(r"^define (tortie_[0-9a-f]+) = 0;$", re.MULTILINE)
+_TO_KERNEL = re.compile(r"(?<=^    )export where source = RTS_BGP;$", re.MULTILINE)
+_TO_PEER = re.compile(r"(?<=^    )export (?!where source = RTS_BGP;$).*;$", re.MULTILINE)
 _INTERFACES = re.compile(r"[A-Za-z0-9_.*-]{1,16}")
 _PASSWORD = re.compile(r"[ !#-~]{1,80}")  # BIRD's strings know no escape; a TCP MD5 key has 80 bytes at most
 
@@ -32,7 +34,7 @@ _PASSWORD = re.compile(r"[ !#-~]{1,80}")  # BIRD's strings know no escape; a TCP
 def render(intent: BgpIntent, host: Host, secrets: Mapping[SecretRef, str]) -> str:
     """The whole configuration, for the peers of `possible_peers`; included, without what BIRD may have only once."""
     before = () if host.included else (_BASE.format(router_id=intent.router_id), _direct(intent.hidden_interfaces))
-    return _marked(
+    text = _marked(
         *before,
         COMMON,
         *(family(version, intent, host) for version in (4, 6)),
@@ -40,11 +42,33 @@ def render(intent: BgpIntent, host: Host, secrets: Mapping[SecretRef, str]) -> s
         _SESSION,
         *(_session(peer, intent, secrets) for peer in possible_peers(intent, secrets)),
     )
+    return text if intent.announcing else withdrawn(text)
 
 
-def stand_alone(included: str, router_id: object) -> str:
-    """A configuration around one that is included, for BIRD to check."""
-    return _BASE.format(router_id=router_id) + included
+def withdrawn(text: str) -> str:
+    """The same configuration, but for what peers are told: of no route any more. Their routes still come in.
+
+    Also for a text that an earlier agent left, so that it needs neither an agent nor a datastore. Raises ValueError for
+    one that is not ours.
+    """
+    return _changed(text, _TO_PEER, "export none;")
+
+
+def retired(text: str) -> str:
+    """As `withdrawn`, and BIRD takes back what it wrote to the kernel."""
+    return _changed(withdrawn(text), _TO_KERNEL, "export none;")
+
+
+def _changed(text: str, pattern: re.Pattern[str], replacement: str) -> str:
+    mark = _MARK.search(text)
+    if mark is None:
+        raise ValueError("not a configuration of tortie")
+    return _marked(pattern.sub(replacement, text[mark.end() + 1 :]))
+
+
+def stand_alone(included: str) -> str:
+    """A configuration around one that is included, for BIRD to check; whatever the router id is."""
+    return _BASE.format(router_id="192.0.2.1") + included
 
 
 def possible_peers(intent: BgpIntent, secrets: Mapping[SecretRef, str]) -> list[Peer]:

@@ -66,6 +66,10 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
     exported: int = 0
     channels: tuple[Channel, ...] = ()
 
+    @property
+    def established(self) -> bool:
+        return self.info.startswith("Established")
+
 
 def parse_line(raw: str, previous: Line | None) -> Line:
     """Raises ValueError for what is not BIRD's."""

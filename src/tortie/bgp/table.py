@@ -15,14 +15,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import msgspec
 
 from tortie.bgp.control import Control, Unreachable
 from tortie.bgp.including import lacking, left_out
-from tortie.bgp.render import mark_of, possible_peers, render, render_initial, stand_alone
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial, retired, stand_alone, withdrawn
 from tortie.bgp.replies import Protocol, Status
 from tortie.bgp.routes import Host
 from tortie.bgp.secrets import read_secret
@@ -56,9 +56,14 @@ class BirdState(msgspec.Struct, frozen=True, kw_only=True):
     lacking: tuple[str, ...] = ()  # what a host's BIRD that includes our configuration must have besides
     pid: int = 0
 
+    @property
+    def announced(self) -> Mapping[str, int]:
+        """How many routes each peer has from us now. Of one without a session that is not known, and it is not here."""
+        return {each.neighbor: each.exported for each in self.sessions if each.established}
+
 
 class Bgp:
-    """The sink. Not to be entered by two tasks at once."""
+    """The sink. Only one task at a time may change anything; any may ask for the state."""
 
     def __init__(self, config: Path, control: Control, host: Host, secrets: Path, bird: str) -> None:
         self._config = config
@@ -78,18 +83,39 @@ class Bgp:
         """
         intent, impossible = left_out(intent) if self._host.included else (intent, ())
         secrets, unreadable = self._read_secrets(intent)
-        text, before = render(intent, self._host, secrets), self._read_config()
-        self._mark = mark_of(text)
+        text = render(intent, self._host, secrets)
         self._versions = tuple(address.version for address in intent.addresses)
+        reloaded = await self._put(text, {peer.name for peer in possible_peers(intent, secrets)})
+        return Applied(reloaded=reloaded, left_out=(*impossible, *unreadable))
+
+    async def withdraw(self) -> None:
+        """Peers are told of no route any more, whatever the file in place says. Raises BirdError."""
+        await self._change(withdrawn)
+
+    async def retire(self) -> None:
+        """As `withdraw`, and BIRD takes back what it wrote to the kernel. Raises BirdError."""
+        await self._change(retired)
+
+    async def _change(self, changed: Callable[[str], str]) -> None:
+        try:
+            text = changed(self._read_config())
+        except ValueError as error:
+            raise BirdError(f"{self._config}: {error}") from error
+        await self._put(text, set())
+
+    async def _put(self, text: str, names: set[str]) -> bool:
+        """The text in place and in force, with sessions of these names; True when BIRD had to reload."""
+        before = self._read_config()
+        self._mark = mark_of(text)
         try:
             if text != before:
-                await self._put_in_place(text, intent)
+                await self._put_in_place(text)
             reload = not await self._control.defines(self._mark)
             if reload:
-                await self._reload({peer.name for peer in possible_peers(intent, secrets)}, before)
+                await self._reload(names, before)
         except OSError as error:
             raise BirdError(f"BIRD's configuration cannot be written: {error}") from error
-        return Applied(reloaded=reload, left_out=(*impossible, *unreadable))
+        return reload
 
     async def enable(self, names: Iterable[str]) -> None:
         """Sessions that gave up, for want of a port, try again."""
@@ -115,10 +141,10 @@ class Bgp:
         routed = await asyncio.to_thread(_routed)
         return tuple(lacking(protocols, self._versions, routed))
 
-    async def _put_in_place(self, text: str, intent: BgpIntent) -> None:
+    async def _put_in_place(self, text: str) -> None:
         if self._host.included:
             # What is right by itself can only clash with the host's own lines, which the reload shows.
-            await asyncio.to_thread(_write, self._staged, stand_alone(text, intent.router_id))
+            await asyncio.to_thread(_write, self._staged, stand_alone(text))
             await self._check_staged()
         await asyncio.to_thread(_write, self._staged, text)
         if not self._host.included:

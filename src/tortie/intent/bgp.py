@@ -132,4 +132,5 @@ class BgpIntent(msgspec.Struct, frozen=True, kw_only=True):
     filters: tuple[RouteFilter, ...] = ()  # those that a peer names
     advertisements: tuple[Advertisement, ...] = ()
     node_address_only: bool = False  # listen there and nowhere else
+    announcing: bool = True  # False: this node is drained, and tells its peers of no route
     problems: tuple[BgpProblem, ...] = ()

@@ -6,22 +6,25 @@ Golden files are written anew by `REWRITE_GOLDEN=1 pytest tests/unit/bgp`.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from ipaddress import IPv4Address, ip_address, ip_network
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.unit.bgp.intents import A4, A6, B4, B6, BGP_PEER, C4, ELSEWHERE4, REFLECTOR4, intent, peer
 from tests.unit.calc.cluster import bgp_filter
-from tortie.bgp.render import mark_of, possible_peers, render, render_initial, stand_alone
+from tortie.bgp.render import mark_of, possible_peers, render, render_initial, retired, stand_alone, withdrawn
 from tortie.bgp.routes import Host
 from tortie.intent.bgp import Advertisement, BgpIntent, NextHop, Origin, RouteFilter, SecretRef
 from tortie.model.kinds.bgpfilter import BGPFilterSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 PASSWORD = SecretRef("bgp", "rack1")
+SECRETS = {PASSWORD: "correct horse {battery}; # staple"}
 CLUSTER = IPv4Address("244.0.0.1")
 
 V6 = {"matchOperator": "NotIn", "cidr": "fd65::/64"}
@@ -101,7 +104,7 @@ SCENES = {
 
 
 def rendered(wanted: BgpIntent) -> str:
-    return render(wanted, Host(), secrets={PASSWORD: "correct horse {battery}; # staple"})
+    return render(wanted, Host(), SECRETS)
 
 
 def bird_check(file: Path) -> subprocess.CompletedProcess[str]:
@@ -155,7 +158,7 @@ def test_a_part_of_another_configuration_has_nothing_that_bird_may_have_once(sce
     ):
         assert f"\n{word}" not in text
     file = tmp_path / "bird.conf"
-    file.write_text(stand_alone(text, SCENES[scene].router_id))
+    file.write_text(stand_alone(text))
     assert bird_check(file).returncode == 0
 
 
@@ -205,3 +208,44 @@ class TestMark:
 def test_session_name_says_origin_and_address() -> None:
     names = [peer(B4, local=A4).name, peer(B6, local=A6, origin=Origin.GLOBAL, source=BGP_PEER).name]
     assert names == ["Mesh_172_18_203_126", "Global_fd00_203__126"]
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_drained_node_tells_its_peers_of_nothing(scene: str) -> None:
+    wanted = SCENES[scene]
+    quiet = rendered(msgspec.structs.replace(wanted, announcing=False))
+    sessions = quiet.partition("template bgp tortie_session")[2]
+    exports = re.findall(r"^    export (.*);$", sessions, re.MULTILINE)
+    assert exports == ["none"] * len(possible_peers(wanted, SECRETS))
+    assert without_exports(quiet) == without_exports(rendered(wanted))
+    assert mark_of(quiet) not in ("", mark_of(rendered(wanted)))
+    # What an agent does by its intent, others do by the text, also twice.
+    assert withdrawn(rendered(wanted)) == withdrawn(quiet) == quiet
+
+
+def without_exports(text: str) -> list[str]:
+    """Behind the mark, which differs."""
+    return [line for line in text.splitlines()[2:] if "    export " not in line or "RTS_BGP" in line]
+
+
+def test_a_text_of_the_release_before_is_withdrawn_too() -> None:
+    text = rendered(SCENES["mesh"]).replace("export filter { tortie_announce4(); };", "export where announced4();")
+    assert withdrawn(text).count("    export none;\n") == 2
+
+
+def test_a_retired_node_also_takes_its_routes_out_of_the_kernel(tmp_path: Path) -> None:
+    text = retired(rendered(SCENES["mesh"]))
+    assert text.count("    export none;\n") == 4
+    assert "export where source = RTS_BGP" not in text
+    assert withdrawn(text) == retired(text) == text
+    file = tmp_path / "bird.conf"
+    file.write_text(text)
+    checked = bird_check(file)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_only_a_text_of_ours_is_changed() -> None:
+    for text in ("", "router id 1.2.3.4;\nfunction announced4() {\n}\n"):
+        with pytest.raises(ValueError, match="not a configuration of tortie"):
+            withdrawn(text)
+    assert retired(render_initial()) == withdrawn(render_initial()) == render_initial()

@@ -193,3 +193,20 @@ def test_initial_file_is_written_only_where_there_is_none(tmp_path: Path) -> Non
     assert not write_initial(config)
     assert config.read_text() == "mine"
     assert [path.name for path in tmp_path.iterdir()] == ["bird.conf"]
+
+
+async def test_without_an_agent_peers_are_told_of_nothing_until_it_applies_its_intent_again(bird: FakeBird) -> None:
+    await sink(bird).apply(WANTED)
+    for _ in range(2):
+        await sink(bird).withdraw()
+        assert "  return false;" in bird.text
+    assert bird.reloads == 2
+    assert (await sink(bird).apply(WANTED)).reloaded
+    assert "  return false;" not in bird.text
+
+
+async def test_what_is_not_ours_is_not_changed(bird: FakeBird) -> None:
+    bird.config.write_text("router id 1.2.3.4;\n")
+    with pytest.raises(BirdError, match="not a configuration of tortie"):
+        await sink(bird).withdraw()
+    assert bird.config.read_text() == "router id 1.2.3.4;\n"
