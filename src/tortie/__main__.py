@@ -71,6 +71,7 @@ def _node() -> click.Command:
     from tortie.cli.calicoctl import Command
     from tortie.cli.configuration import config_option
     from tortie.cli.node import node
+    from tortie.cli.node_drain import drain_command
 
     kernel_config = click.Option(
         ["-f", "--kernel-config"],
@@ -90,7 +91,14 @@ def _node() -> click.Command:
         ("diags", _diagnose, [log_directory]),
     ):
         node.add_command(config_option(Command(name, callback=callback, params=[*options], help=callback.__doc__)))
+    node.add_command(drain_command(_withdraw))
     return node
+
+
+def _withdraw(*asked: Any) -> Any:
+    from tortie.host import withdrawal
+
+    return withdrawal.withdraw(*asked)
 
 
 def _check_system(kernel_config: Path | None) -> None:

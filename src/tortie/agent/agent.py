@@ -28,6 +28,7 @@ from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
 from tortie.agent.cluster import Cluster
 from tortie.agent.counting import Counting
+from tortie.agent.draining import Draining
 from tortie.agent.enforcement import Enforcement
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
@@ -102,6 +103,7 @@ class Agent:
         self._counting = Counting(settings.node, self._policy)
         self._bird = RoutingDaemon(
             bgp.make(bird_config, Path(settings.bird_socket), bird),
+            settings.drained,
             self._wake.set,
             lambda: self._measured.end("bgp", self._loop_time()),
         )
@@ -118,9 +120,11 @@ class Agent:
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         datastore = Guarded(self._datastore, self._cluster.check)
-        view = AttachView(self._graph, self._cluster, self._noticeboard)
+        drained = self._bootstrap.drained
+        view = AttachView(self._graph, self._cluster, self._noticeboard, drained)
         attach = AttachService(self._bootstrap.node, Resources(datastore), view)
-        api = Api(self._noticeboard, self._board, attach, self._packets, self._counting, self._lacking)
+        draining = Draining(drained, self._bird, self._noticeboard)
+        api = Api(self._noticeboard, self._board, attach, self._packets, self._counting, self._lacking, draining)
         reporter = Reporter(self._bootstrap.node, datastore, self._noticeboard, lambda: self._settings)
         # What was imported stays: the collections of the start need not walk it.
         gc.freeze()
@@ -279,6 +283,7 @@ class Agent:
                 self._noticeboard.board,
                 connected=cluster.connected,
                 in_sync=cluster.in_sync and self._passed,
+                drained=self._bootstrap.drained.exists(),
                 from_snapshot=cluster.from_snapshot,
                 datastore_problem=cluster.problem,
                 revision=self._revision,

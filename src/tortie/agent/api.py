@@ -21,6 +21,7 @@ import structlog
 from aiohttp import web
 
 from tortie.agent.counting import Counting
+from tortie.agent.draining import Draining
 from tortie.agent.facts import facts_between
 from tortie.agent.metrics import render_metrics
 from tortie.agent.noticeboard import Noticeboard
@@ -75,6 +76,7 @@ class Api:
         packets: PacketLog,
         counting: Counting,
         lacking: Callable[[str], str],
+        draining: Draining,
     ) -> None:
         self._noticeboard = noticeboard
         self._board = board  # the same with what is measured when it is asked for
@@ -82,6 +84,7 @@ class Api:
         self._packets = packets
         self._counting = counting
         self._lacking = lacking
+        self._draining = draining
         app = web.Application(client_max_size=MAX_REQUEST_BYTES, middlewares=[_errors])
         app.router.add_get("/v1/status", self._status)
         app.router.add_get("/v1/health/live", self._live)
@@ -92,6 +95,8 @@ class Api:
         app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/v1/attach", self._do_attach)
         app.router.add_post("/v1/detach", self._do_detach)
+        app.router.add_post("/v1/drain", self._do_drain)
+        app.router.add_post("/v1/uncordon", self._do_uncordon)
         # An access log of a status poll would be most of the log; failures are logged where they happen.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
 
@@ -151,6 +156,15 @@ class Api:
         _require_root(request)
         return _json({"detached": await self._attach.detach(_decode(await request.read(), DetachRequest))})
 
+    async def _do_drain(self, request: web.Request) -> web.StreamResponse:
+        """Withdraws this host's routes, and answers when no peer with a session has one any more."""
+        _require_root(request)
+        return _json(await self._draining.drain(_decode(await request.read(), _Within).timeout_s))
+
+    async def _do_uncordon(self, request: web.Request) -> web.StreamResponse:
+        _require_root(request)
+        return _json(await self._draining.uncordon(_decode(await request.read(), _Within).timeout_s))
+
 
 @web.middleware
 async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -177,6 +191,10 @@ class _Told(msgspec.Struct, frozen=True):
 class _Between(msgspec.Struct, frozen=True):
     source: str
     destination: str
+
+
+class _Within(msgspec.Struct, frozen=True):
+    timeout_s: float = 30.0
 
 
 def _convert(query: dict[str, str], kind: type[Body]) -> Body:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from tortie.agent.cluster import Cluster
 from tortie.agent.noticeboard import Noticeboard
@@ -20,10 +21,15 @@ ERROR_GRACE_S = 1.0
 class AttachView:
     """Implements `attach.service.Dataplane`."""
 
-    def __init__(self, graph: Graph, cluster: Cluster, noticeboard: Noticeboard) -> None:
+    def __init__(self, graph: Graph, cluster: Cluster, noticeboard: Noticeboard, drained: Path) -> None:
         self._graph = graph
         self._cluster = cluster
         self._noticeboard = noticeboard
+        self._drained = drained
+
+    @property
+    def drained(self) -> bool:
+        return self._drained.exists()
 
     @property
     def locked(self) -> bool:

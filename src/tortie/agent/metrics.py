@@ -54,6 +54,7 @@ def _of_agent(board: Board) -> Iterator[Metric]:
     text = "Times that the kernel was read back, by cause."
     yield _counter("resyncs", text, ("cause",), [((cause,), n) for cause, n in vitals.resyncs.items()])
     yield _gauge("problems", "Objects left out and settings that hurt.", (), [((), len(board.problems))])
+    yield _gauge("drained", "1 while this host is drained.", (), [((), board.drained)])
 
 
 def _applied(vitals: Vitals) -> Metric:

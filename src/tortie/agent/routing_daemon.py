@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
+import msgspec
 import structlog
 
-from tortie.bgp import Bgp, BirdState, Protocol, Unreachable
+from tortie.bgp import Applied, Bgp, BirdState, Protocol, Unreachable
 from tortie.errors import BirdError
 from tortie.intent.bgp import BgpIntent
 from tortie.intent.report import Noted
@@ -21,6 +23,8 @@ LOG = structlog.get_logger(__name__)
 
 # BIRD sends no events: sessions and lost reloads are found by asking.
 LOOK_INTERVAL_S = 2.0
+# While peers may still have a route of a host that is being drained.
+WITHDRAWING_INTERVAL_S = 0.1
 # A text that BIRD refuses stays refused until the intent changes, or somebody repairs BIRD.
 REFUSED_INTERVAL_S = 10.0
 
@@ -28,39 +32,56 @@ _NO_PORT = "No listening socket"  # BIRD's words; such a session does not try ag
 
 
 class RoutingDaemon:
-    """Applies what `desire` said last; `report` and `problems` are what BIRD said last."""
+    """Applies what `desire` said last; `report` and `problems` are what BIRD said last.
 
-    def __init__(self, sink: Bgp, wake: Callable[[], None], applied: Callable[[], None]) -> None:
+    While the file `drained` is there, peers are told of no route, also before anything is known of the cluster.
+    """
+
+    def __init__(self, sink: Bgp, drained: Path, wake: Callable[[], None], applied: Callable[[], None]) -> None:
         self.report = Bird(running=False, problem="not asked yet")
         self.problems: tuple[Noted, ...] = ()
         self._sink = sink
+        self._drained = drained
         self._wake = wake
         self._applied = applied  # called when BIRD runs what was desired last
         self._intent: BgpIntent | None = None
+        self._announcing = True  # what was applied last
         self._changed = asyncio.Event()
 
     def desire(self, intent: BgpIntent) -> None:
         self._intent = intent
         self._changed.set()
 
+    async def sessions(self) -> tuple[Session, ...]:
+        """What BIRD says of them now, which the report will say after the next look."""
+        return tuple(map(_session, (await self._sink.state()).sessions))
+
+    def look(self) -> None:
+        """Makes sure of everything now, and not at the next look."""
+        self._changed.set()
+        self._wake()
+
     async def run(self) -> None:
         """Never ends; applies at once when the intent changes, and makes sure of it at every look."""
         while True:
             self._changed.clear()
-            refused = self._intent is not None and await self._apply(self._intent)
+            announcing = not self._drained.exists()
+            refused = (self._intent is not None or not announcing) and await self._apply(self._intent, announcing)
+            withdrawing = not announcing and self.report.running and not self.report.silent
+            usual_s = WITHDRAWING_INTERVAL_S if withdrawing else LOOK_INTERVAL_S
             try:
-                async with asyncio.timeout(REFUSED_INTERVAL_S if refused else LOOK_INTERVAL_S):
+                async with asyncio.timeout(REFUSED_INTERVAL_S if refused else usual_s):
                     await self._changed.wait()
             except TimeoutError:
                 continue
 
-    async def _apply(self, intent: BgpIntent) -> bool:
+    async def _apply(self, intent: BgpIntent | None, announcing: bool) -> bool:
         """Applies the intent and asks for BIRD's state; True when BIRD refuses the text."""
         problem = ""
         refused = False
-        left_out = intent.problems
+        left_out = intent.problems if intent else ()
         try:
-            applied = await self._sink.apply(intent)
+            applied = await self._write(intent, announcing)
         except Unreachable as error:
             problem = str(error)
         except BirdError as error:
@@ -71,21 +92,28 @@ class RoutingDaemon:
         else:
             left_out = (*left_out, *applied.left_out)
             if applied.reloaded:
-                LOG.info("BIRD reloaded its configuration", peers=len(intent.peers))
+                LOG.info("BIRD reloaded its configuration", peers=len(intent.peers) if intent else 0)
+            self._announcing = announcing
         state = await self._sink.state()
-        report = _report(state, problem)
-        if report.configured and not problem and intent is self._intent:
+        report = _report(state, problem, self._announcing, intent)
+        if report.configured and not problem and intent is not None and intent is self._intent:
             self._applied()
         lacking = tuple(Noted(subject="the host's BIRD", reason=each) for each in state.lacking)
         problems = (
             *(Noted(subject=str(left.key), reason=left.reason) for left in left_out),
             *lacking,
-            *await self._retry_port(state, intent.listen_port),
+            *(await self._retry_port(state, intent.listen_port) if intent is not None else ()),
         )
         if (report, problems) != (self.report, self.problems):
             self.report, self.problems = report, problems
             self._wake()
         return refused
+
+    async def _write(self, intent: BgpIntent | None, announcing: bool) -> Applied:
+        if intent is None:
+            await self._sink.withdraw()
+            return Applied(reloaded=False)
+        return await self._sink.apply(msgspec.structs.replace(intent, announcing=announcing))
 
     async def _retry_port(self, state: BirdState, port: int) -> tuple[Noted, ...]:
         """Who holds the port that sessions gave up for; they try again when it is nobody, or BIRD itself."""
@@ -111,15 +139,18 @@ def _taken(port: int, others: list[Listener], waiting: int) -> Noted:
     )
 
 
-def _report(state: BirdState, problem: str) -> Bird:
+
+def _report(state: BirdState, problem: str, announcing: bool, intent: BgpIntent | None) -> Bird:
     if state.status is None:
-        return Bird(running=False, problem=problem or state.problem)
+        return Bird(running=False, announcing=announcing, problem=problem or state.problem)
     return Bird(
         running=True,
         version=state.status.version,
         configured=state.configured,
         problem=problem,
         sessions=tuple(_session(protocol) for protocol in state.sessions),
+        announcing=announcing,
+        reflector=intent is not None and intent.cluster_id is not None,
     )
 
 

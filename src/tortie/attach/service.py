@@ -62,6 +62,10 @@ class Dataplane(Protocol):
     def locked(self) -> bool:
         """Changes of the cluster are not acted on now."""
 
+    @property
+    def drained(self) -> bool:
+        """This host takes no workload now."""
+
     def holder(self, address: Address) -> ResourceKey | None:
         """The endpoint that holds an address, on any node."""
 
@@ -88,6 +92,10 @@ class AttachService:
         addresses = request.check()
         self._check_node(request.node)
         self._check_ready()
+        if self._dataplane.drained:
+            raise AttachError(
+                f"node {self._node} is drained: attach on another host, or end it here by `tortie node uncordon`"
+            )
         async with self._alone(f"{request.namespace}/{request.name}"):
             wanted = self._endpoint(request, addresses, request.guest_mac)
             self._check_free(wanted.key, addresses)

@@ -25,6 +25,7 @@ from tortie.errors import UsageError
 
 DEFAULT_FILE = Path("/etc/tortie/tortie.toml")
 PREFIX = "TORTIE_"
+DRAINED_TEXT = "This host is drained: it announces no route, and takes no workload. tortie node uncordon ends it.\n"
 ETCD_PREFIX = "etcd_"
 ETCD_KEYS = frozenset({"ca_cert_file", "cert_file", "key_file", "username", "password", "password_file"})
 
@@ -62,6 +63,11 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def api_socket(self) -> Path:
         return Path(self.run_dir, "agent.sock")
+
+    @property
+    def drained(self) -> Path:
+        """Is there while this host is drained."""
+        return Path(self.state_dir, "drained")
 
     @property
     def accepted_cluster(self) -> Path:

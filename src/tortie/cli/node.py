@@ -11,6 +11,7 @@ import click
 from tortie.cli import absent, agent_client, calicoctl
 from tortie.cli.calicoctl import Failure
 from tortie.cli.configuration import config_option, settings
+from tortie.cli.node_drain import uncordon
 from tortie.cli.tables import bordered
 from tortie.errors import UsageError
 
@@ -36,6 +37,7 @@ def node() -> None:
     """Make this host a node; show its BGP sessions."""
 
 
+node.add_command(uncordon)
 for _name in absent.NODE_WORDS:
     node.add_command(absent.node_word(_name))
 

@@ -103,8 +103,10 @@ def _summary(board: Board) -> list[tuple[str, str]]:
     known = "in sync" if board["in_sync"] else "from the local snapshot" if board["from_snapshot"] else "not in sync"
     established = sum(session["state"] == "Established" for session in bird["sessions"])
     sessions = f"{established} of {len(bird['sessions'])} sessions established"
+    drained = [("drained", "no route is announced, nothing can be attached: tortie node uncordon ends it")]
     return [
         ("node", f"{board['node']}, tortie {board['version']}"),
+        *(drained if board.get("drained") else []),
         ("datastore", f"{board['datastore']}, {known}, revision {board['revision']}"),
         ("endpoints", ", ".join(f"{states.count(state)} {state}" for state in ("up", "down", "error"))),
         ("policy", _policy(board)),

@@ -2,5 +2,6 @@
 
 checksystem    whether this host can do what tortie needs of it
 diagnostics    an archive for support: collectors, each on its own
+withdrawal     this host's routes withdrawn where no agent runs
 redaction      what must not be in that archive, taken out
 """

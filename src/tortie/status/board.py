@@ -30,6 +30,13 @@ class Bird(msgspec.Struct, frozen=True, kw_only=True):
     configured: bool = False  # it runs with the configuration that is wanted
     problem: str = ""
     sessions: tuple[Session, ...] = ()
+    announcing: bool = True  # it runs a configuration that tells peers of routes
+    reflector: bool = False  # it passes on routes between others
+
+    @property
+    def silent(self) -> bool:
+        """No peer with a session has a route from us. A withdrawal is on its way when it is no longer counted."""
+        return self.configured and not self.announcing and not any(each.exported for each in self.sessions)
 
 
 class Logged(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +90,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     datastore: str  # URL without secrets
     connected: bool = False
     in_sync: bool = False  # the datastore's snapshot is complete: this node may write
+    drained: bool = False  # no route is announced, and nothing may be attached, until `tortie node uncordon`
     from_snapshot: bool = False  # the state in force comes from the local snapshot
     datastore_problem: str = ""
     revision: int = 0

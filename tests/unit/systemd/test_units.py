@@ -15,6 +15,7 @@ UNITS = Path(__file__).parents[3] / "systemd"
 AGENT = UNITS / "tortie-agent.service"
 BIRD = UNITS / "tortie-bird.service"
 CLOSED = UNITS / "tortie-closed.service"
+WITHDRAW = UNITS / "tortie-withdraw.service"
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed (Debian package systemd)"
@@ -48,7 +49,7 @@ def installed(unit: Path, directory: Path) -> Path:
 
 
 @needs_systemd
-@pytest.mark.parametrize("unit", [AGENT, BIRD, CLOSED], ids=lambda unit: unit.stem)
+@pytest.mark.parametrize("unit", [AGENT, BIRD, CLOSED, WITHDRAW], ids=lambda unit: unit.stem)
 def test_systemd_accepts_the_unit_without_a_word(unit: Path, tmp_path: Path) -> None:
     result = analyze("verify", "--man=no", installed(unit, tmp_path))
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
@@ -67,7 +68,9 @@ def test_systemd_s_checker_notices_a_mistake(planted: str, tmp_path: Path) -> No
 
 # Exposure in tenths, as systemd 252 counts it; what is left is what the job needs: networks, namespaces, eBPF.
 @needs_systemd
-@pytest.mark.parametrize(("unit", "threshold"), [(AGENT, 37), (BIRD, 23)], ids=["agent", "bird"])
+@pytest.mark.parametrize(
+    ("unit", "threshold"), [(AGENT, 37), (BIRD, 23), (WITHDRAW, 22)], ids=["agent", "bird", "withdraw"]
+)
 def test_the_unit_is_hardened(unit: Path, threshold: int) -> None:
     result = analyze("security", "--offline=true", f"--threshold={threshold}", unit)
     assert result.returncode == 0, result.stdout
@@ -94,3 +97,15 @@ def test_no_signal_makes_bird_withdraw_its_routes() -> None:
     service = parsed(BIRD)["Service"]
     assert service["KillSignal"] == "SIGCONT"
     assert service.get("SendSIGHUP", "no") == "no"
+
+
+def test_a_shutdown_withdraws_after_the_agent_s_end_and_before_bird_s_and_nothing_else_does() -> None:
+    unit = parsed(WITHDRAW)["Unit"]
+    # systemd stops in the reverse of the order in which it starts.
+    assert AGENT.name in unit["Before"].split()
+    assert {BIRD.name, "network.target"} <= set(unit["After"].split())
+    relations = {"Requires", "Requisite", "BindsTo", "PartOf", "Wants", "Upholds", "StopPropagatedFrom"}
+    assert relations & unit.keys() == set()
+    service = parsed(WITHDRAW)["Service"]
+    assert (service["Type"], service["RemainAfterExit"]) == ("oneshot", "yes")
+    assert service["ExecStop"] == "tortie node drain --until-start"
