@@ -22,3 +22,14 @@ def write(path: str, value: str) -> None:
     """Sets the value; `Gone` where there is no such setting, `Refused` where the kernel does not take it."""
     with mapped(f"write sysctl net/{path}={value}"):
         (_ROOT / path).write_text(value, encoding="ascii")
+
+
+def written_with(path: str) -> list[str]:
+    """What else the kernel writes when this is written."""
+    # net/ipv4/devinet.c, inet_forward_change; net/ipv6/addrconf.c, addrconf_fixup_forwarding
+    patterns = {
+        "ipv4/ip_forward": ("ipv4/conf/*/forwarding", "ipv4/conf/all/accept_redirects"),
+        "ipv6/conf/all/forwarding": ("ipv6/conf/*/forwarding",),
+    }
+    found = (str(file.relative_to(_ROOT)) for pattern in patterns.get(path, ()) for file in _ROOT.glob(pattern))
+    return sorted(each for each in found if each != path)

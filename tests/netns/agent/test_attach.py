@@ -263,3 +263,17 @@ def test_twenty_at_once(agent: RunningAgent, netns: NetnsFactory) -> None:
             job.result()
     assert len(agent.routes()) == 20
     assert all(report["state"] == "up" for report in agent.status()["endpoints"].values())
+
+
+def test_detaching_a_tap_leaves_what_others_put_on_it(agent: RunningAgent) -> None:
+    """With its last IPv4 address, which is ours, the kernel would drop it."""
+    agent.namespace.run("""ip tuntap add tap9 mode tap; ip link set tap9 up
+    ip route add 198.51.100.7 dev tap9 mtu 1400 proto 80; ip neigh add 198.51.100.7 lladdr 02:00:00:00:00:97 dev tap9
+    """)
+    shown = "ip -d route show dev tap9; ip neigh show dev tap9 nud permanent"
+    before = agent.namespace.run(shown)
+    agent.attach("vm", tap="tap9", mac="02:00:00:00:00:01", addresses=["10.65.0.25"])
+    agent.detach("vm")
+    agent.wait(lambda board: not board["pending"])
+    assert agent.namespace.run(shown) == before
+    assert "169.254.1.1" not in agent.namespace.run("ip addr show dev tap9")

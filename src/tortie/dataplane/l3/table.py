@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
+from tortie.dataplane.l3.foreign import delete_address
 from tortie.dataplane.l3.originals import Originals
 from tortie.dataplane.l3.rows import Address, AddressKey, NeighbourKey, RouteKey, RouteTarget
 from tortie.errors import Exists, Gone, KernelError, TortieError
@@ -149,7 +150,7 @@ class AddressTable:
         for key in keys:
             try:
                 if self._ours(key):
-                    address.delete(self._socket, _address(key))
+                    delete_address(self._socket, _address(key))
             except KernelError as error:
                 failed[key] = error
         return failed
@@ -215,6 +216,8 @@ class SysctlTable:
             try:
                 before = sysctl.read(path)
                 if before != value:
+                    for aside in sysctl.written_with(path):
+                        self._originals.record(aside, sysctl.read(aside))
                     self._originals.record(path, before)
                     sysctl.write(path, value)
             except KernelError as error:

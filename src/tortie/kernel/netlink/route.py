@@ -31,6 +31,7 @@ DELETE_ROUTE = 25
 GET_ROUTE = 26
 
 TABLE_MAIN = 254
+PROTOCOL_KERNEL = 2
 SCOPE_UNIVERSE = 0
 SCOPE_LINK = 253
 SCOPE_HOST = 254
@@ -39,6 +40,8 @@ TYPE_UNICAST = 1
 TYPE_LOCAL = 2
 TYPE_BLACKHOLE = 6
 TYPE_UNREACHABLE = 7
+
+_STATE_FLAGS = 0x1 | 0x10  # RTNH_F_DEAD, RTNH_F_LINKDOWN
 
 _DESTINATION = 1
 _OUTPUT_INTERFACE = 4
@@ -110,6 +113,29 @@ def dump(sock: NetlinkSocket, family: int, table: int = TABLE_MAIN, protocol: in
     except Gone:
         # No such table, or no such interface any more: either way it holds no route.
         return []
+
+
+def dump_raw(sock: NetlinkSocket, family: int, ifindex: int) -> list[tuple[Route, bytes]]:
+    """The routes of an interface in all tables, each with all that the kernel says: also what `Route` leaves out."""
+    body = _ROUTE_MESSAGE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0) + _U32_ATTRIBUTE.pack(8, _OUTPUT_INTERFACE, ifindex)
+
+    def both(message: Message) -> tuple[Route, bytes] | None:
+        row = parse(message)
+        if row is None:
+            return None
+        head = _ROUTE_MESSAGE.unpack_from(message.payload)
+        # What is dead or without carrier is told, and not taken.
+        return row, _ROUTE_MESSAGE.pack(*head[:-1], head[-1] & ~_STATE_FLAGS) + message.payload[_ROUTE_MESSAGE.size :]
+
+    try:
+        return sock.dump(GET_ROUTE, body, both, f"list routes of interface {ifindex}")
+    except Gone:
+        return []
+
+
+def add_raw(sock: NetlinkSocket, payload: bytes) -> None:
+    """Creates a route that `dump_raw` told of; `Exists` where any route has the same key."""
+    sock.request(NEW_ROUTE, CREATE | EXCLUSIVE, payload, "add route")
 
 
 def encode(route: Route) -> bytes:
