@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -50,8 +51,15 @@ class Host:
 
     def remove(self) -> None:
         """What is done when it is wanted no more."""
-        options = Options(wake=lambda: None, xtables_lock=str(self.folder / "xtables.lock"))
-        self.arena.namespace.call(lambda: load(self.name).remove(options))
+        self.arena.namespace.call(lambda: load(self.name).remove(self._options))
+
+    def traces(self) -> list[str]:
+        """What it says that stands in the kernel."""
+        return self.arena.namespace.call(lambda: load(self.name).traces(self._options))
+
+    @property
+    def _options(self) -> Options:
+        return Options(wake=lambda: None, xtables_lock=str(self.folder / "xtables.lock"))
 
     @property
     def backend(self) -> PolicyBackend:
@@ -132,13 +140,16 @@ def test_a_backend_that_is_not_wanted_any_more_leaves_no_trace(host: Host) -> No
     host.stop()
     host.remove()
     before = host.rules()
+    assert host.traces() == []
     host.start()
     host.take(ALL)
     assert host.rules() != before
     host.stop()
+    assert host.traces() != []
     for _ in range(2):
         host.remove()
         assert host.rules() == before
+        assert host.traces() == []
     host.start()
 
 
@@ -166,9 +177,23 @@ def test_where_it_never_ran_there_is_nothing_to_remove_and_nothing_made_by_looki
     """A legacy table comes into being when somebody looks at it."""
     host = netns("untouched")
     for name in names():
+        assert host.call(partial(load(name).traces, Options(wake=lambda: None))) == []
         host.call(partial(load(name).remove, Options(wake=lambda: None)))
     tables = host.run("cat /proc/thread-self/net/ip_tables_names /proc/thread-self/net/ip6_tables_names", check=False)
     assert (tables, host.run("nft list tables"), host.run("ipset list -n", check=False)) == ("", "", "")
+
+
+def test_without_the_program_of_ip_sets_there_is_none_to_remove(
+    netns: NetnsFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = netns("no-ipset")
+    for program in [f"{which}-{variant}-save" for which in ("iptables", "ip6tables") for variant in ("nft", "legacy")]:
+        (tmp_path / program).symlink_to(str(shutil.which(program)))
+    host.run("iptables-legacy -A FORWARD -j ACCEPT; iptables-nft -A FORWARD -j ACCEPT")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name in names():
+        assert host.call(partial(load(name).traces, Options(wake=lambda: None))) == []
+        host.call(partial(load(name).remove, Options(wake=lambda: None)))
 
 
 def test_an_agent_that_starts_removes_what_is_wanted_no_more(host: Host) -> None:

@@ -21,12 +21,12 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from tortie.agent.closed import open_up
 from tortie.dataplane import contract
 from tortie.dataplane.contract import Options, PolicyBackend
 from tortie.dataplane.events import Listener
 from tortie.dataplane.flows import FlowAudit
 from tortie.dataplane.l3.facts import Facts
+from tortie.dataplane.nftables.closed import open_up
 from tortie.errors import KernelError, TortieError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState

@@ -100,6 +100,9 @@ class Backend(NamedTuple):
     """
 
     make: Callable[[Options], PolicyBackend]
+    # Names what of it stands in the kernel, an object each, and brings nothing into being by looking. It blocks; raises
+    # TortieError.
+    traces: Callable[[Options], list[str]]
     # Takes everything of it out of the kernel, when nobody runs it any more. It blocks, and may be repeated; raises
     # TortieError when something of it stays.
     remove: Callable[[Options], None]

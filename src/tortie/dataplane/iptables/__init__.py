@@ -9,6 +9,7 @@ is the kernel's side and `watch` sees what others do to it; `sink` joins them; `
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from tortie.dataplane.iptables.rows import Kind
 from tortie.dataplane.iptables.sink import IptablesSink
 from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
 from tortie.dataplane.iptables.watch import KernelWatch
+from tortie.kernel.netfilter import ipset
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.xtables import Variant, Xtables, may_hold_rules
 from tortie.reconcile import Table
@@ -50,6 +52,29 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
     return IptablesBackend(open_sink, close_sink, partial(count, xtables), options.wake)
 
 
+def traces(variant: Variant, options: Options) -> list[str]:
+    """Jumps, chains and sets. Sets belong to both variants: each tells of all."""
+    if not may_hold_rules(variant):
+        return []
+    xtables = Xtables(variant, options.xtables_lock)
+    try:
+        chains = ChainTable(xtables)
+        ours = chains.read(())
+        jumps = JumpTable(xtables, chains).read(())
+    finally:
+        xtables.close()
+    return [
+        *(f"IPv{key.family} {key.table}: rule of {key.name} that leads to tortie's" for key in jumps),
+        *(f"IPv{key.family} {key.table}: chain {key.name}" for key in ours),
+        *(f"IP set {name}" for name in _standing(SetTable())),
+    ]
+
+
+def _standing(sets: SetTable) -> Collection[str]:
+    """The sets that there are; none where nobody can have made one."""
+    return sets.read(()).keys() if ipset.is_installed() else ()
+
+
 def remove(variant: Variant, options: Options) -> None:
     """Jumps first, so that nobody passes by what goes. Sets that the other variant uses stay."""
     if not may_hold_rules(variant):
@@ -60,7 +85,7 @@ def remove(variant: Variant, options: Options) -> None:
         jumps = JumpTable(xtables, chains)
         ours = chains.read(())
         failed = [*jumps.delete(jumps.read(()).keys()).values(), *chains.delete(ours.keys()).values()]
-        sets.delete(sets.read(()).keys())
+        sets.delete(_standing(sets))
     finally:
         xtables.close()
     if failed:
@@ -68,6 +93,8 @@ def remove(variant: Variant, options: Options) -> None:
 
 
 BACKENDS = {
-    f"iptables-{variant}": Backend(partial(make, variant), partial(remove, variant), partial(count_drops, variant))
+    f"iptables-{variant}": Backend(
+        partial(make, variant), partial(traces, variant), partial(remove, variant), partial(count_drops, variant)
+    )
     for variant in Variant
 }

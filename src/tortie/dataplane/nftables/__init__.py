@@ -15,7 +15,15 @@ from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import MAP, Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
 from tortie.dataplane.nftables.skeleton import ARRIVE, FROM, TO, WORKLOADS
-from tortie.dataplane.nftables.table import BaseChainTable, ChainTable, MemberTable, SetTable, open_table, remove_table
+from tortie.dataplane.nftables.table import (
+    BaseChainTable,
+    ChainTable,
+    MemberTable,
+    SetTable,
+    open_table,
+    remove_table,
+    traces,
+)
 from tortie.intent.report import Count
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.socket import NetfilterSocket
@@ -45,6 +53,11 @@ def _open(options: Options) -> NftablesBackend:
     return make(NetfilterSocket(), options.prefixes)
 
 
+def _traces(options: Options) -> list[str]:
+    with NetfilterSocket() as sock:
+        return traces(sock)
+
+
 def _remove(options: Options) -> None:
     with NetfilterSocket() as sock:
         remove_table(sock)
@@ -55,4 +68,4 @@ def _drops() -> Mapping[Reason, Count]:
         return dropped(sock)
 
 
-BACKENDS = {"nftables": Backend(_open, _remove, _drops)}
+BACKENDS = {"nftables": Backend(_open, _traces, _remove, _drops)}

@@ -47,12 +47,23 @@ def open_table(sock: NetfilterSocket) -> None:
     commit(sock, [table.put(Table(Family.INET, TABLE, flags))])
 
 
+def traces(sock: NetfilterSocket) -> list[str]:
+    """What of ours stands in the kernel. The table is one object: it goes as a whole."""
+    if not _stands(sock):
+        return []
+    chains, held = ChainTable(sock).read(()), SetTable(sock).read(())
+    return [f"table inet {TABLE}, with {len(chains)} chains and {len(held)} sets and maps"]
+
+
 def remove_table(sock: NetfilterSocket) -> None:
     """Takes the table away with all that is in it. Idempotent; an orphan has to be adopted first."""
-    if all(each.name != TABLE for each in table.dump(sock, Family.INET)):
-        return
-    open_table(sock)
-    commit(sock, [table.delete(Family.INET, TABLE)])
+    if _stands(sock):
+        open_table(sock)
+        commit(sock, [table.delete(Family.INET, TABLE)])
+
+
+def _stands(sock: NetfilterSocket) -> bool:
+    return any(each.name == TABLE for each in table.dump(sock, Family.INET))
 
 
 class _Transactions(Generic[K]):

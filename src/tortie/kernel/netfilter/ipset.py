@@ -7,6 +7,7 @@ done already is no failure. The programs run in the network namespace of the cal
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Hashable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -50,6 +51,10 @@ class Saved(NamedTuple):
     type: str
     family: str
     members: list[str]
+
+
+def is_installed() -> bool:
+    return shutil.which("ipset") is not None
 
 
 def restore(lines: Sequence[str]) -> None:
