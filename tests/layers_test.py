@@ -44,7 +44,17 @@ ALLOWED: dict[str, set[str]] = {
     "status": {"model", "intent"},
     "cni": set(),
     "doctor": {"bootstrap", "model", "kernel"},
-    "host": {"bootstrap", "model", "datastore", "kernel", "dataplane", "bgp"},
+    "host": {
+        "bootstrap",
+        "model",
+        "datastore",
+        "kernel",
+        "dataplane",
+        "dataplane.l3",
+        "dataplane.nftables",
+        "bgp",
+        "doctor",
+    },
     "cli": {"bootstrap", "model", "datastore", "explain"},
     "lab": {"bootstrap", "model", "datastore", "kernel"},
 }

@@ -72,6 +72,7 @@ def _node() -> click.Command:
     from tortie.cli.configuration import config_option
     from tortie.cli.node import node
     from tortie.cli.node_drain import drain_command
+    from tortie.cli.node_reset import reset_command
 
     kernel_config = click.Option(
         ["-f", "--kernel-config"],
@@ -92,12 +93,21 @@ def _node() -> click.Command:
     ):
         node.add_command(config_option(Command(name, callback=callback, params=[*options], help=callback.__doc__)))
     node.add_command(drain_command(_withdraw))
+    node.add_command(reset_command(_reset))
     return node
+
+
+def _reset(*asked: Any) -> Any:
+    from tortie.host.reset.whole import Reset
+
+    _need_root()
+    return Reset(*asked)
 
 
 def _withdraw(*asked: Any) -> Any:
     from tortie.host import withdrawal
 
+    _need_root()
     return withdrawal.withdraw(*asked)
 
 

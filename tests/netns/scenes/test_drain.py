@@ -19,7 +19,7 @@ from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.lab import host
 from tortie.lab.enter import Member
 from tortie.lab.layout import Layout
-from tortie.lab.process import wait_until
+from tortie.lab.process import running, wait_until
 from tortie.lab.topology import Topology
 
 pytestmark = [
@@ -129,6 +129,17 @@ async def test_a_host_is_drained_and_comes_back(scene: Topology) -> None:
     board = await status_when(scene, DRAINED, lambda board: board["in_sync"] and adopted(board["bird"]))
     assert (board["drained"], {each["exported"] for each in board["bird"]["sessions"]}) == (True, {0})
     await no_route(scene, "reflector", "10.65.0.22")
+
+    # A host that is reset takes back what it told its peers, and what BIRD told its kernel.
+    end(scene, OTHER, "agent", signal.SIGTERM)
+    _, before = await Member(scene, OTHER).run(["ip", "route", "show", "proto", "bird"])
+    assert "10.65.0.24" in before
+    code, output = await tortie(scene, OTHER, "node", "reset", "--yes")
+    assert (code, "\nremoved\n" in output) == (0, True), output
+    await no_route(scene, "reflector", "10.65.0.21")
+    _, left = await Member(scene, OTHER).run(["ip", "route", "show", "proto", "bird"])
+    assert left == ""
+    assert {each.mark.program for each in running(scene.name) if each.mark.member == OTHER} == set()
 
 
 async def _moved(scene: Topology, name: str, before: str, after: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tortie.dataplane.l3.originals import Originals
+from tortie.dataplane.l3.originals import Originals, recorded
 
 HERE = "ipv4/ip_forward"
 GONE = "ipv4/conf/tt-not-there/rp_filter"
@@ -40,3 +40,12 @@ def test_a_rewrite_that_fails_leaves_the_record_as_it_was(tmp_path: Path) -> Non
     (tmp_path / "original-sysctls.new").mkdir()
     Originals(file)
     assert file.read_text() == f"{HERE}\t0\n{GONE}\t1\n"
+
+
+def test_who_only_reads_writes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "state" / "original-sysctls"
+    assert recorded(file) == {}
+    assert not file.parent.exists()
+    Originals(file).record(HERE, "0")
+    file.write_text(f"{file.read_text()}{HERE}\t1\n{GONE}\t1\n")
+    assert recorded(file) == {HERE: "0", GONE: "1"}

@@ -1,7 +1,8 @@
 """Routes of local workloads: links, sysctls, ARP/NDP, neighbours, direct routes. Always on.
 
 `rows` names the tables, `render` says which rows an endpoint takes, `table` and `responder` are the kernel's
-tables, `facts` is what the kernel tells, `sink` joins them.
+tables, `facts` is what the kernel tells, `sink` joins them. `foreign` keeps what the kernel drops along with ours, and
+`removal` takes all of ours out of a host that is reset.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 
 from tortie.dataplane.l3.facts import Facts
 from tortie.dataplane.l3.host import HostSettings
-from tortie.dataplane.l3.originals import Originals
+from tortie.dataplane.l3.originals import RECORD, Originals
 from tortie.dataplane.l3.responder import AnswerTable, AskedTable, FilterTable, open_responder
 from tortie.dataplane.l3.rows import Kind
 from tortie.dataplane.l3.sink import L3
@@ -42,7 +43,7 @@ def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
     """The l3 sink for the network namespace of the socket, which must be the caller's."""
     ipv6 = Path("/proc/sys/net/ipv6").exists()
     tables: dict[Kind, Table[Any, Any]] = {
-        Kind.SYSCTL: SysctlTable(Originals(state_dir / "original-sysctls")),
+        Kind.SYSCTL: SysctlTable(Originals(state_dir / RECORD)),
         Kind.MAC: MacTable(sock),
         Kind.ADDRESS: AddressTable(sock),
         Kind.NEIGHBOUR: NeighbourTable(sock),

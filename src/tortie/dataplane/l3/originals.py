@@ -12,6 +12,7 @@ import structlog
 
 LOG = structlog.get_logger(__name__)
 
+RECORD = "original-sysctls"  # its name in the state directory
 PROC_SYS_NET = Path("/proc/sys/net")
 _SLACK = 4096  # lines that may be stale before a rewrite is worth it
 
@@ -21,7 +22,7 @@ class Originals:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._values = self._load()
+        self._values = recorded(file)
         self._rewrite_at = 0
         self._rewrite()
 
@@ -56,13 +57,15 @@ class Originals:
     def _complain(self, error: OSError) -> None:
         LOG.warning("original sysctls are not recorded", file=str(self._file), reason=str(error))
 
-    def _load(self) -> dict[str, str]:
-        try:
-            lines = self._file.read_text().splitlines()
-        except FileNotFoundError:
-            return {}
-        except (OSError, UnicodeDecodeError) as error:
-            LOG.warning("record of original sysctls is unusable", file=str(self._file), reason=str(error))
-            return {}
-        # A line cut short by a crash has no tab, and is dropped.
-        return {path: value for path, tab, value in (line.partition("\t") for line in reversed(lines)) if tab}
+
+def recorded(file: Path) -> dict[str, str]:
+    """What the file tells, and nothing is written: path below /proc/sys/net -> first value seen."""
+    try:
+        lines = file.read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        LOG.warning("record of original sysctls is unusable", file=str(file), reason=str(error))
+        return {}
+    # A line cut short by a crash has no tab, and is dropped.
+    return {path: value for path, tab, value in (line.partition("\t") for line in reversed(lines)) if tab}

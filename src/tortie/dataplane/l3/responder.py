@@ -169,8 +169,30 @@ class FilterTable:
         return failed
 
     def _there(self, ifindex: int) -> tc.Filter | None:
-        rows = tc.filters(self._socket, ifindex, tc.Hook.INGRESS)
-        return next((row for row in rows if (row.priority, row.handle) == (_PRIORITY, _HANDLE)), None)
+        return _at_our_place(self._socket, ifindex)
+
+
+def is_attached(sock: NetlinkSocket, ifindex: int) -> bool:
+    """A responder of ours is on the interface, of whatever version."""
+    there = _at_our_place(sock, ifindex)
+    return there is not None and there.name == _FILTER_NAME
+
+
+def detach(sock: NetlinkSocket, ifindex: int) -> None:
+    """Takes our responder off the interface, and the hooks with it unless somebody else has something there."""
+    tc.delete_filter(sock, ifindex, tc.Hook.INGRESS, _PRIORITY, _HANDLE)
+    if not any(tc.filters(sock, ifindex, hook) for hook in tc.Hook):
+        tc.delete_clsact(sock, ifindex)
+
+
+def pins(bpffs: Path) -> list[Path]:
+    """What is pinned of this version and others, files before their directory."""
+    return [each for directory in sorted(bpffs.glob("v*")) for each in (*sorted(directory.iterdir()), directory)]
+
+
+def _at_our_place(sock: NetlinkSocket, ifindex: int) -> tc.Filter | None:
+    rows = tc.filters(sock, ifindex, tc.Hook.INGRESS)
+    return next((row for row in rows if (row.priority, row.handle) == (_PRIORITY, _HANDLE)), None)
 
 
 def _read_object() -> bytes:
