@@ -70,7 +70,7 @@ def _node() -> click.Command:
     """`node`, whose words are of two programs: the host's own need no model, the others no collectors."""
     from tortie.cli.calicoctl import Command
     from tortie.cli.configuration import config_option
-    from tortie.cli.node import node
+    from tortie.cli.node import init_command, node
     from tortie.cli.node_drain import drain_command
     from tortie.cli.node_reset import reset_command
 
@@ -92,6 +92,7 @@ def _node() -> click.Command:
         ("diags", _diagnose, [log_directory]),
     ):
         node.add_command(config_option(Command(name, callback=callback, params=[*options], help=callback.__doc__)))
+    node.add_command(init_command(_prepare))
     node.add_command(drain_command(_withdraw))
     node.add_command(reset_command(_reset))
     return node
@@ -102,6 +103,13 @@ def _reset(*asked: Any) -> Any:
 
     _need_root()
     return Reset(*asked)
+
+
+def _prepare(settings: Any) -> Any:
+    from tortie.host.preparation.whole import Preparation
+
+    # Another user may write a Node, and has no say about the host.
+    return Preparation(settings) if os.geteuid() == 0 and Preparation.is_for_this_namespace() else None
 
 
 def _withdraw(*asked: Any) -> Any:

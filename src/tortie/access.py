@@ -9,8 +9,11 @@ A URL names the place and never holds a secret, so it may be shown; what opens t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
+_SQLITE = "sqlite://"
 DEFAULT_URL = "sqlite:///var/lib/tortie/tortie.db"
 
 
@@ -45,3 +48,8 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     url: str = DEFAULT_URL
     credentials: Credentials = NO_CREDENTIALS
     named_by: str = ""  # the file or variable that said so, for errors; empty: it is the default
+
+    @property
+    def local_file(self) -> Path | None:
+        """The file of a store that is one."""
+        return Path(self.url.removeprefix(_SQLITE)) if self.url.startswith(_SQLITE) else None

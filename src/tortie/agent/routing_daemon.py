@@ -139,7 +139,6 @@ def _taken(port: int, others: list[Listener], waiting: int) -> Noted:
     )
 
 
-
 def _report(state: BirdState, problem: str, announcing: bool, intent: BgpIntent | None) -> Bird:
     if state.status is None:
         return Bird(running=False, announcing=announcing, problem=problem or state.problem)

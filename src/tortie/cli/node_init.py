@@ -124,6 +124,29 @@ def initialise(access: Access, name: str, wanted: Wanted) -> Written:
     return asyncio.run(_initialise(access, name, wanted))
 
 
+def foreseen(access: Access, name: str, wanted: Wanted) -> str:
+    """What `initialise` would do; nothing is written."""
+    return asyncio.run(_foreseen(access, name, wanted))
+
+
+async def _foreseen(access: Access, name: str, wanted: Wanted) -> str:
+    key = ResourceKey("Node", "", name)
+    held = held_addresses()
+    if (path := access.local_file) is not None and not path.exists():
+        found = _found(NodeBgp(), wanted, held, _destinations((), access.url))
+        return f"create {key}, and the datastore {path}: {_words(_merged(None, wanted, found), found, held)}"
+    async with opened(access) as resources:
+        before = await _find(resources, key)
+        stored = before.spec.bgp if before else None
+        found = _found(stored or NodeBgp(), wanted, held, _destinations(await _others(resources, name), access.url))
+        bgp = _merged(stored, wanted, found)
+        await _refuse_addresses_of_others(resources, key, bgp)
+    words = _words(bgp, found, held)
+    if before is None:
+        return f"create {key}: {words}"
+    return f"{'leave' if before.spec.bgp == bgp else 'update'} {key}: {words}"
+
+
 async def _initialise(access: Access, name: str, wanted: Wanted) -> Written:
     key = ResourceKey("Node", "", name)
     held = held_addresses()
@@ -131,7 +154,7 @@ async def _initialise(access: Access, name: str, wanted: Wanted) -> Written:
         await resources.ensure_initialised()
         before = await _find(resources, key)
         stored = before.spec.bgp if before else None
-        found = _found(stored or NodeBgp(), wanted, held, await _destinations(resources, access.url, name))
+        found = _found(stored or NodeBgp(), wanted, held, _destinations(await _others(resources, name), access.url))
         bgp = _merged(stored, wanted, found)
         await _refuse_addresses_of_others(resources, key, bgp)
         if before is None:
@@ -164,8 +187,8 @@ async def _find(resources: Resources, key: ResourceKey) -> Resource[NodeSpec] | 
         return None
 
 
-async def _destinations(resources: Resources, url: str, name: str) -> dict[int, list[Destination]]:
-    """Whom this node speaks to, by IP version: its BGP peers, the other nodes, the datastore, and everybody else."""
+async def _others(resources: Resources, name: str) -> list[tuple[Address, str]]:
+    """The addresses of this node's BGP peers and of the other nodes."""
     addresses: list[tuple[Address, str]] = []
     for peer in (await resources.list("BGPPeer")).items:
         if isinstance(peer, Resource) and peer.spec.peer_ip is not None and peer.spec.node in ("", name):
@@ -173,6 +196,12 @@ async def _destinations(resources: Resources, url: str, name: str) -> dict[int, 
     for node in (await resources.list("Node")).items:
         if isinstance(node, Resource) and node.key.name != name and node.spec.bgp is not None:
             addresses += [(each.ip, f"towards {node.key}") for each in _addresses(node.spec.bgp)]
+    return addresses
+
+
+def _destinations(others: Iterable[tuple[Address, str]], url: str) -> dict[int, list[Destination]]:
+    """Whom this node speaks to, by IP version: those, then the datastore, and everybody else."""
+    addresses = list(others)
     return {
         version: [
             *(Destination(str(address), words) for address, words in addresses if address.version == version),

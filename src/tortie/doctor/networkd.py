@@ -46,6 +46,7 @@ def foreign(settings: Iterable[Setting]) -> Iterator[Finding]:
             f"{said.file}: {managed[0]}={said.value}" if said else "networkd.conf: not set, which means yes",
             "when it restarts, or reconfigures a link, BGP's and workloads' routes by that link are gone until they are"
             " repaired",
+            "tortie node init does it; by hand: "
             f"write to {DROP_IN}: [Network], and below it {' and '.join(f'{key}=no' for key in managed)}; then"
             " systemctl restart systemd-networkd",
         )
@@ -62,6 +63,7 @@ def matched(networks: Iterable[list[Setting]], names: Iterable[str]) -> Iterator
                         f"systemd-networkd configures workload interfaces, such as {name}",
                         str(settings[0].file),
                         "it may put addresses on them, take the agent's away and set them down",
+                        "tortie node init does it; by hand: "
                         f"write to {UNMANAGED}: [Match] Name={' '.join(f'{prefix}*' for prefix in PREFIXES)}, and"
                         " [Link] Unmanaged=yes; then networkctl reload",
                     )

@@ -37,6 +37,7 @@ def managed(settings: Iterable[Setting], names: Iterable[str]) -> Iterator[Findi
             f"NetworkManager may take over workload interfaces, such as {left[0]}",
             "NetworkManager.conf: no unmanaged-devices for them",
             "it removes addresses, routes and rules that it did not make when it takes an interface, or starts",
+            "tortie node init does it; by hand: "
             f"write to {DROP_IN}: [keyfile], and below it unmanaged-devices+={wanted}; then systemctl reload"
             " NetworkManager",
         )

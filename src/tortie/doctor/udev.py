@@ -42,6 +42,7 @@ def persistent(files: Iterable[list[Setting]]) -> Iterator[Finding]:
             f"{next(iter(hit.values())).file}: MACAddressPolicy=persistent",
             "a TAP that a hypervisor makes gets another MAC a moment later; the agent sets its own again, and the"
             " guest may have learnt the wrong one in between",
+            "tortie node init does it; by hand: "
             f"write to {LINK_FILE}: [Match] OriginalName={names}, and [Link] MACAddressPolicy=none",
         )
 

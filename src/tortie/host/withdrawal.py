@@ -29,7 +29,8 @@ def withdraw(settings: Bootstrap, for_good: bool, timeout_s: float) -> Mapping[s
 
 def sink(settings: Bootstrap) -> Bgp:
     """BIRD as the settings have it."""
-    return bgp.make(Path(settings.bird_config), Path(settings.bird_socket), settings.bird_kernel_metric)
+    host = bgp.Host(settings.bird_kernel_metric, settings.bird_included)
+    return bgp.make(Path(settings.bird_config), Path(settings.bird_socket), host)
 
 
 async def _withdraw(bird: Bgp, timeout_s: float) -> Mapping[str, Any]:

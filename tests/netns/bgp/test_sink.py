@@ -107,7 +107,7 @@ async def test_a_reload_that_was_lost_is_made_up_for_within_5_s(fabric: Fabric, 
     await until(a.socket.exists)
     other = tmp_path / "other.conf"
     write_initial(other)
-    daemon = RoutingDaemon(a.bgp, lambda: None, lambda: None)
+    daemon = RoutingDaemon(a.bgp, tmp_path / "drained", lambda: None, lambda: None)
     daemon.desire(a.intent(cluster))
     task = asyncio.create_task(daemon.run())
     try:

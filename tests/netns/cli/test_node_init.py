@@ -99,3 +99,42 @@ def test_the_way_to_the_datastore_beats_the_default_route(host: Namespace, tmp_p
     said = host.run(f"{shlex.quote(sys.executable)} -c {shlex.quote(code)}")
     assert "10.0.0.5/8" in said
     assert "towards the datastore 10.9.9.9" in said
+
+
+def test_a_host_is_prepared_once_and_a_reset_takes_it_back(netns: NetnsFactory, tmp_path: Path) -> None:
+    """The files of a host of its own: another /etc, and other processes."""
+    files = [tmp_path / "etc" / each for each in ("sysctl.d", "systemd/network", "systemd/networkd.conf.d")]
+    for directory in files:
+        directory.mkdir(parents=True)
+    (files[0] / "foreign.conf").write_text("net.ipv4.ip_forward = 0\n")
+    config = tmp_path / "tortie.toml"
+    config.write_text(
+        f'node = "a"\ndatastore = "sqlite://{tmp_path}/store.db"\nstate_dir = "{tmp_path}/state"\n'
+        f'run_dir = "{tmp_path}/run"\nbird_socket = "{tmp_path}/bird.ctl"\nbird_config = "{tmp_path}/bird.conf"\n'
+        f'bpffs = "{tmp_path}/bpf"\n'
+    )
+    host = netns("host")
+    host.run("sysctl -qw net.ipv4.ip_forward=0")
+
+    def tortie(words: str) -> str:
+        inside = f"mount --bind {tmp_path}/etc /etc && exec {sys.executable} -m tortie -c {config} {words}"
+        # Process 1 of a host is in the host's network namespace.
+        return host.run(f"unshare --mount --pid --fork --mount-proc sh -c {shlex.quote(inside)} 2>&1")
+
+    listed = tortie("node init --ip 10.0.0.5/24 --dry-run")
+    assert "write /etc/sysctl.d/99-tortie.conf: " in listed
+    assert "    +net/ipv4/ip_forward = 1\n" in listed
+    assert not (tmp_path / "store.db").exists()
+    assert sorted(path.name for directory in files for path in directory.iterdir()) == ["foreign.conf"]
+
+    assert "Node(a) created: " in tortie("node init --ip 10.0.0.5/24 --yes")
+    assert "net/ipv4/ip_forward = 1\n" in (files[0] / "99-tortie.conf").read_text()
+    assert host.run("sysctl -n net.ipv4.ip_forward") == "0\n"  # the agent's to set
+    assert "write /etc" not in tortie("node init --yes")
+
+    host.run(f"sysctl -q -p {files[0]}/99-tortie.conf")  # as the next boot does
+    said = tortie("node reset --yes")
+    assert "\nremoved\n" in said
+    assert "/etc/sysctl.d/99-tortie.conf\n" in said
+    assert host.run("sysctl -n net.ipv4.ip_forward") == "0\n"
+    assert [path.name for path in tmp_path.joinpath("etc").rglob("*") if path.is_file()] == ["foreign.conf"]

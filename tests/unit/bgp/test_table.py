@@ -199,10 +199,10 @@ async def test_without_an_agent_peers_are_told_of_nothing_until_it_applies_its_i
     await sink(bird).apply(WANTED)
     for _ in range(2):
         await sink(bird).withdraw()
-        assert "  return false;" in bird.text
+        assert "export none;" in bird.text
     assert bird.reloads == 2
     assert (await sink(bird).apply(WANTED)).reloaded
-    assert "  return false;" not in bird.text
+    assert "export none;" not in bird.text
 
 
 async def test_what_is_not_ours_is_not_changed(bird: FakeBird) -> None:

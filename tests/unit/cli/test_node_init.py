@@ -11,6 +11,8 @@ from tests.unit.cli.conftest import Tortie
 from tortie.cli import node_address, node_init
 from tortie.cli.host_addresses import Held
 from tortie.cli.node_address import METHODS
+from tortie.host.preparation import whole
+from tortie.host.preparation.whole import Preparation
 from tortie.model.resource import ResourceKey
 
 
@@ -31,6 +33,7 @@ class Host:
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
     made = Host()
+    monkeypatch.setattr(Preparation, "is_for_this_namespace", lambda: False)
     monkeypatch.setattr(node_init, "held_addresses", lambda: made.held)
 
     def source(version: int, destination: str) -> Any:
@@ -291,3 +294,84 @@ class TestDetection:
         ]
         host.sources = {6: "fd00::abcd"}
         assert "fd00::125/64 on eth0 (by the default route)" in tortie("node", "init").stdout
+
+
+class FakeHost:
+    """A host with one thing to do, once."""
+
+    def __init__(self, failing: bool = False) -> None:
+        self.todo = ["write /etc/a: so that b\n    +c", "run d"]
+        self.failing = failing
+
+    def __call__(self, settings: object) -> FakeHost:
+        return self
+
+    @staticmethod
+    def is_for_this_namespace() -> bool:
+        return True
+
+    def missing(self) -> list[str]:
+        return ["packages: bird2"]
+
+    def left_alone(self) -> list[str]:
+        return ["/etc/b was written by somebody else"]
+
+    def steps(self) -> list[str]:
+        return self.todo
+
+    def do(self) -> list[str]:
+        self.todo = []
+        return ["/etc/a cannot be written: no space"] * self.failing
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeHost:
+    made = FakeHost()
+    monkeypatch.setattr(whole, "Preparation", made)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    return made
+
+
+NODE = "Node(node-1): 172.18.203.125/24 on eth0, AS of the cluster\n"
+NEW = "172.18.203.125/24 on eth0 (by the default route), AS of the cluster"
+WARNINGS = "Warning: this host lacks packages: bird2\nWarning: /etc/b was written by somebody else\n"
+
+
+def test_a_dry_run_tells_all_and_does_nothing(tortie: Tortie, fake: FakeHost) -> None:
+    said = tortie("node", "init", "--dry-run")
+    new = f"create Node(node-1), and the datastore {tortie.store}: {NEW}\n"
+    assert said == (0, f"{new}write /etc/a: so that b\n    +c\nrun d\n", WARNINGS)
+    assert (fake.todo, tortie.store.exists()) == (["write /etc/a: so that b\n    +c", "run d"], False)
+    tortie("node", "init")
+    assert tortie("node", "init", "--dry-run").stdout.startswith(f"leave {NODE}")
+    assert tortie("node", "init", "--dry-run", "--as", "7").stdout.startswith("update Node(node-1): ")
+
+
+def test_where_nobody_can_be_asked_the_node_alone_is_written_unless_it_was_agreed_to(
+    tortie: Tortie, fake: FakeHost
+) -> None:
+    said = tortie("node", "init")
+    assert (said.code, said.stdout.splitlines()) == (0, [f"Node(node-1) created: {NEW}"])
+    assert said.stderr.endswith("this host is not prepared: see `tortie node init --dry-run`, and do it with --yes\n")
+    assert fake.todo
+    said = tortie("node", "init", "--yes")
+    assert (said.code, said.stderr) == (0, WARNINGS)
+    assert said.stdout.splitlines()[2:] == ["run d", f"Node(node-1) unchanged: {NODE[14:-1]}"]
+    assert not fake.todo
+
+
+def test_a_failure_is_told_and_the_node_written(tortie: Tortie, fake: FakeHost) -> None:
+    fake.failing = True
+    said = tortie("node", "init", "--yes")
+    assert (said.code, "Error: /etc/a cannot be written: no space\n" in said.stderr) == (1, True)
+    assert tortie.names("node") == ["node-1"]
+
+
+@pytest.mark.parametrize("words", [("--name", "other"), ()])
+def test_another_node_or_another_user_prepares_nothing(
+    tortie: Tortie, fake: FakeHost, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    if not words:
+        monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert "prepare" not in "".join(map(str, tortie("node", "init", *words)))
+    assert fake.todo

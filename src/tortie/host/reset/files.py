@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tortie.access import Access
 from tortie.bootstrap import Bootstrap
 from tortie.dataplane.l3.originals import RECORD
 
 _STATE = ("snapshot.json", "policy-was-in-force", "accepted-cluster", "drained", RECORD)
 _BESIDE = (".new", ".tmp")  # of a file that was being replaced
-_SQLITE = "sqlite://"
 
 
 def state(settings: Bootstrap) -> list[Path]:
@@ -23,10 +23,8 @@ def run(settings: Bootstrap) -> list[Path]:
 
 def datastore(settings: Bootstrap) -> list[Path]:
     """The files of a local one; another is not this host's to remove."""
-    if not settings.datastore.startswith(_SQLITE):
-        return []
-    path = settings.datastore.removeprefix(_SQLITE)
-    return [file for end in ("", "-wal", "-shm") if (file := Path(f"{path}{end}")).exists()]
+    path = Access(url=settings.datastore).local_file
+    return [file for end in ("", "-wal", "-shm") if path and (file := Path(f"{path}{end}")).exists()]
 
 
 def remove(found: list[Path]) -> None:

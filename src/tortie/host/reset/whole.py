@@ -21,6 +21,8 @@ from tortie.dataplane.l3 import removal
 from tortie.dataplane.l3.removal import Routing
 from tortie.dataplane.nftables import closed
 from tortie.doctor import processes
+from tortie.host.preparation import whole as preparation
+from tortie.host.preparation.whole import Preparation
 from tortie.host.reset import bird, files
 from tortie.host.reset.part import Found, Part, look, take_away
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -73,6 +75,8 @@ def parts(settings: Bootstrap, with_datastore: bool) -> Iterator[Part]:
         backend = contract.load(name)
         yield Part(f"policy by {name}", partial(backend.traces, options), partial(backend.remove, options))
     yield Part("tortie-closed.service", lambda: ["table inet tortie-closed"] * closed.is_closed(), closed.open_up)
+    if Preparation.is_for_this_namespace():
+        yield Part("files of node init", preparation.find, preparation.remove)
     kept = [("files of this run", files.run), ("files", files.state)]
     for name, of in [*([("datastore", files.datastore)] if with_datastore else []), *kept]:
         yield Part(name, partial(_paths, of, settings), partial(_remove_files, of, settings))
