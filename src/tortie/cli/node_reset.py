@@ -44,15 +44,16 @@ class HostSide(Protocol):
         """What stood against it; what is left of a part is known when all have gone."""
 
 
-def reset_command(host_side: Callable[[Bootstrap, bool], HostSide]) -> click.Command:
-    """The command `reset`; the flag: with the datastore."""
+def reset_command(host_side: Callable[[Bootstrap, bool, bool], HostSide]) -> click.Command:
+    """The command `reset`; the flags: policy alone, and with the datastore."""
 
     @click.command()
     @click.option("--dry-run", is_flag=True, help="Say what would be removed, and remove nothing.")
+    @click.option("--policy-only", is_flag=True, help="Remove chains and sets alone: then everything passes.")
     @click.option("--with-datastore", is_flag=True, help="Remove the local SQLite file too, with all that is in it.")
     @consent.yes_option
     @config_option
-    def reset(dry_run: bool, with_datastore: bool, yes: bool) -> None:
+    def reset(dry_run: bool, policy_only: bool, with_datastore: bool, yes: bool) -> None:
         """Take everything of tortie off this host, and leave all else as it is.
 
         \b
@@ -65,9 +66,14 @@ def reset_command(host_side: Callable[[Bootstrap, bool], HostSide]) -> click.Com
         are told first. Interfaces of workloads stay, without connectivity and without policy. /etc/tortie stays, and
         the datastore unless --with-datastore says otherwise. It works on what is there, in whatever state, goes on
         after a failure, and may be repeated. Exit code 1 when something is left. Needs root.
+
+        With --policy-only routes and all else stay, and workloads are open: before going back to a version of tortie
+        that knows no policy.
         """
+        if policy_only and with_datastore:
+            raise UsageError("--policy-only leaves all else, so it cannot go with --with-datastore")
         current = settings()
-        side = host_side(current, with_datastore)
+        side = host_side(current, policy_only, with_datastore)
         found = list(side.look())
         for name, part in found:
             _tell(name, part)
@@ -77,7 +83,7 @@ def reset_command(host_side: Callable[[Bootstrap, bool], HostSide]) -> click.Com
         if dry_run:
             return
         _refuse_beside_an_agent(side, current)
-        _warn(side.workloads())
+        _warn(side.workloads(), policy_only)
         consent.ask("remove all of this?", yes)
         failures = {name: side.take_away(name) for name, part in found if part.objects or part.failure}
         left = [(name, part) for name, part in side.look() if part.objects or part.failure]
@@ -110,10 +116,13 @@ def _refuse_beside_an_agent(side: HostSide, current: Bootstrap) -> None:
     raise UsageError(f"nothing was removed: {why}")
 
 
-def _warn(workloads: Sequence[str]) -> None:
-    if workloads:
+def _warn(workloads: Sequence[str], policy_only: bool) -> None:
+    count = f"{len(workloads)} workload{'s' * (len(workloads) > 1)}"
+    if policy_only and workloads:
+        click.echo(f"Warning: {count} will be open to everybody: {' '.join(workloads)}", err=True)
+    elif workloads:
         click.echo(
-            f"Warning: {len(workloads)} workload{'s' * (len(workloads) > 1)} will lose all connectivity, and no policy"
+            f"Warning: {count} will lose all connectivity, and no policy"
             f" will hold for what they still send: stop them first, or detach them ({' '.join(workloads)})",
             err=True,
         )

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hatch_build import compile_bpf
-from tests.netns.scenes.daemons import end, in_sync, status
+from tests.netns.scenes.daemons import Pings, end, in_sync, status
 from tests.netns.scenes.test_restarts import classic
 from tests.netns.scenes.test_scenes import settled, unreached
 from tortie.lab import host
@@ -31,6 +31,19 @@ pytestmark = [
 
 ROOT = Path(__file__).parents[3]
 OLD, NEW = "node129", "node126"  # web22 is on the first, web21 on the second
+ALLOWED_TO = "10.65.0.22"
+DENIED = ("web21", "10.65.0.23")  # vm23 is on the host that changes, too
+POLICY = """
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: previous}
+spec:
+  selector: all()
+  types: [Ingress]
+  ingress:
+  - {action: Deny, protocol: ICMP, source: {nets: [10.65.0.21/32]}, destination: {nets: [10.65.0.23/32]}}
+  - {action: Allow}
+"""
 POOL = "apiVersion: projectcalico.org/v3\nkind: IPPool\nmetadata: {{name: {}}}\nspec: {{cidr: {}}}\n"
 
 
@@ -70,22 +83,44 @@ async def specs(scene: Topology, member: str, kind: str, source: Path | None = N
 
 
 async def apply(scene: Topology, member: str, name: str, cidr: str, source: Path | None = None) -> None:
+    await apply_text(scene, member, name, POOL.format(name, cidr), source)
+
+
+async def apply_text(scene: Topology, member: str, name: str, text: str, source: Path | None = None) -> None:
     file = Layout(scene.name).member(member).directory / f"{name}.yaml"
-    file.write_text(POOL.format(name, cidr))
+    file.write_text(text)
     await tortie(scene, member, "apply", "-f", str(file), source=source)
+
+
+async def pings(scene: Topology, way: tuple[str, str], passes: bool) -> bool:
+    """Whether soon a ping of this way passes, or does not."""
+    for _ in range(50):
+        code, _ = await Member(scene, way[0]).run(["ping", "-c1", "-W1", way[1]])
+        if (code == 0) == passes:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("scene", [classic], indirect=True)
 async def test_both_on_one_store(scene: Topology, previous: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = Layout(scene.name)
-    end(scene, OLD, "agent", signal.SIGTERM)
-    # The release before knows no policy, and would open nothing that stays closed.
-    await Member(scene, OLD).run(["nft", "delete", "table", "inet", "tortie"])
-    with monkeypatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(previous))
-        _, where = await Member(scene, OLD).run([sys.executable, "-c", "import tortie; print(tortie.__file__)"])
-        assert where.strip() == str(previous / "tortie" / "__init__.py")
-        await host.start_agent(layout, OLD)
+    await apply_text(scene, NEW, "policy", POLICY)
+    assert await pings(scene, DENIED, False)
+
+    # Back to the release before, with policy in force, under traffic. It knows no policy, and would open nothing that
+    # stays closed: for a workload that comes later that would be its end.
+    async with Pings(scene, "web21", ALLOWED_TO) as traffic:
+        end(scene, OLD, "agent", signal.SIGTERM)
+        said = await tortie(scene, OLD, "node", "reset", "--policy-only", "--yes")
+        assert "table inet tortie, with" in said
+        with monkeypatch.context() as environment:
+            environment.setenv("PYTHONPATH", str(previous))
+            _, where = await Member(scene, OLD).run([sys.executable, "-c", "import tortie; print(tortie.__file__)"])
+            assert where.strip() == str(previous / "tortie" / "__init__.py")
+            await host.start_agent(layout, OLD)
+        await in_sync(scene, OLD)
+    assert traffic.lost == 0
+    assert await pings(scene, DENIED, True)
     for member in (OLD, NEW):
         board = await in_sync(scene, member)
         assert {endpoint["state"] for endpoint in board["endpoints"].values()} == {"up"}
@@ -109,10 +144,15 @@ async def test_both_on_one_store(scene: Topology, previous: Path, monkeypatch: p
     assert await settled(scene) == []
     assert await unreached(scene) == []
 
-    # The host with the old one is upgraded: nothing is written to its kernel.
-    end(scene, OLD, "agent", signal.SIGTERM)
-    await host.start_agent(layout, OLD)
-    board = await in_sync(scene, OLD)
+    # The host with the old one is upgraded under traffic: no route is written, and policy is in force again.
+    async with Pings(scene, "web21", ALLOWED_TO) as traffic:
+        end(scene, OLD, "agent", signal.SIGTERM)
+        await host.start_agent(layout, OLD)
+        board = await in_sync(scene, OLD)
+        assert await pings(scene, DENIED, False)
+    assert traffic.lost == 0
     assert board["writes"] == 0
     assert {endpoint["state"] for endpoint in (await status(scene, NEW))["endpoints"].values()} == {"up"}
+    await tortie(scene, NEW, "delete", "globalnetworkpolicy", "previous")
+    assert await pings(scene, DENIED, True)
     assert await unreached(scene) == []

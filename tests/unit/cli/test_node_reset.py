@@ -99,3 +99,14 @@ def test_a_file_that_cannot_be_removed_is_named() -> None:
     part = Part("files", fail, fail)
     assert look(part) == Found(part, failure="/a/b: Permission denied")
     assert take_away(part) == "/a/b: Permission denied"
+
+
+def test_policy_alone(tortie: Tortie, things: dict[str, Things], monkeypatch: pytest.MonkeyPatch) -> None:
+    table = Things("table inet tortie")
+    monkeypatch.setattr(whole, "policy_parts", lambda _: iter([Part("policy", table.find, table.remove)]))
+    things |= {"routes": Things("10.0.0.1")}
+    said = tortie("node", "reset", "--policy-only", "--yes")
+    assert (said.code, said.stdout) == (0, "policy\n  table inet tortie\n\nremoved\n")
+    assert said.stderr == "Warning: 1 workload will be open to everybody: cali1\n"
+    assert (table.names, things["routes"].names) == ([], ["10.0.0.1"])
+    assert tortie("node", "reset", "--policy-only", "--with-datastore").code == 2

@@ -33,8 +33,9 @@ _IPV6 = Path("/proc/sys/net/ipv6")
 class Reset:
     """What the command asks of the host, in the network namespace of the calling thread."""
 
-    def __init__(self, settings: Bootstrap, with_datastore: bool) -> None:
-        self._parts = {each.name: each for each in parts(settings, with_datastore)}
+    def __init__(self, settings: Bootstrap, policy_only: bool, with_datastore: bool) -> None:
+        wanted = policy_parts(settings) if policy_only else parts(settings, with_datastore)
+        self._parts = {each.name: each for each in wanted}
 
     def obstacle(self) -> str:
         """Why nothing may be taken away now; empty if it may."""
@@ -70,16 +71,21 @@ def parts(settings: Bootstrap, with_datastore: bool) -> Iterator[Part]:
     bpffs, state_dir = Path(settings.bpffs), Path(settings.state_dir)
     yield Part("eBPF pins", partial(removal.pins, bpffs), partial(removal.remove_pins, bpffs))
     yield Part("sysctls", partial(_changed_sysctls, state_dir), partial(_restore_sysctls, state_dir))
-    options = Options(wake=lambda: None, xtables_lock=settings.xtables_lock)
-    for name in contract.names():
-        backend = contract.load(name)
-        yield Part(f"policy by {name}", partial(backend.traces, options), partial(backend.remove, options))
-    yield Part("tortie-closed.service", lambda: ["table inet tortie-closed"] * closed.is_closed(), closed.open_up)
+    yield from policy_parts(settings)
     if Preparation.is_for_this_namespace():
         yield Part("files of node init", preparation.find, preparation.remove)
     kept = [("files of this run", files.run), ("files", files.state)]
     for name, of in [*([("datastore", files.datastore)] if with_datastore else []), *kept]:
         yield Part(name, partial(_paths, of, settings), partial(_remove_files, of, settings))
+
+
+def policy_parts(settings: Bootstrap) -> Iterator[Part]:
+    """What closes and opens; without it everything passes."""
+    options = Options(wake=lambda: None, xtables_lock=settings.xtables_lock)
+    for name in contract.names():
+        backend = contract.load(name)
+        yield Part(f"policy by {name}", partial(backend.traces, options), partial(backend.remove, options))
+    yield Part("tortie-closed.service", lambda: ["table inet tortie-closed"] * closed.is_closed(), closed.open_up)
 
 
 def _changed_sysctls(state_dir: Path) -> list[str]:
