@@ -10,6 +10,7 @@ Promises, in the median: packed at least 3 times as fast as `ip -batch` and at m
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import time
@@ -57,6 +58,7 @@ def test_routes(netns: NetnsFactory, tmp_path: Path, number: int, rounds: int) -
             "".join(f"route add {FIRST + offset} dev host0 scope link proto {PROTOCOL}\n" for offset in range(number))
         )
         endpoint = endpoint_of(number)
+        gc.freeze()  # as the agent does
         stages: dict[str, list[float]] = {name: [] for name in ("rendered", "wanted", "packed and acknowledged")}
 
         def packed() -> None:

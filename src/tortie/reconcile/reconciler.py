@@ -115,7 +115,8 @@ class Reconciler(Generic[K, V]):
         """Creates and replaces what is due, `limit` rows at most; True when rows that are due are left."""
         if not self._read:
             return False
-        due = ((key, value) for key, value in self._tracker.puts if self._backoff.due(key, now))
+        waiting = self.failures
+        due = (row for row in self._tracker.puts if row[0] not in waiting or self._backoff.due(row[0], now))
         rows = dict(islice(due, limit))
         if not rows:
             return False
@@ -164,5 +165,6 @@ class Reconciler(Generic[K, V]):
         return True
 
     def _forget(self, key: K) -> None:
-        self.failures.pop(key, None)
-        self._backoff.clear(key)
+        if key in self.failures:  # of many rows hardly one
+            del self.failures[key]
+            self._backoff.clear(key)

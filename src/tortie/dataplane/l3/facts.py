@@ -233,11 +233,10 @@ class Facts:
             return Change(host=True)
         if changed.prefix_length != 8 * len(changed.destination):
             return _NOTHING
-        value = ip_address(changed.destination)
-        key = RowKey(Kind.ROUTE, RouteKey(value, changed.metric))
+        key = RowKey(Kind.ROUTE, RouteKey(changed.destination, changed.metric))
         if changed.protocol == ROUTE_PROTOCOL:
             return Change(rows=((key, RouteTarget(changed.ifindex, ROUTE_PROTOCOL) if there else None),))
-        ours = RowKey(Kind.ROUTE, RouteKey(value, route_metric(value)))
+        ours = RowKey(Kind.ROUTE, RouteKey(changed.destination, route_metric(ip_address(changed.destination))))
         return Change(rows=((key, None),) if replaced else (), freed=(ours,))
 
     def _hold(self, found: Address) -> None:

@@ -82,7 +82,7 @@ def render_endpoint(endpoint: LocalEndpoint, link: Link, *, ipv6: bool, responde
             rows |= {RowKey(Kind.NEIGHBOUR, NeighbourKey(link.ifindex, address)): endpoint.mac for address in addresses}
     if link.running:
         target = RouteTarget(link.ifindex, ROUTE_PROTOCOL)
-        rows |= {RowKey(Kind.ROUTE, RouteKey(address, route_metric(address))): target for address in addresses}
+        rows |= {RowKey(Kind.ROUTE, RouteKey(address.packed, route_metric(address))): target for address in addresses}
     return rows
 
 

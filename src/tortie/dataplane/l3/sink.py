@@ -20,7 +20,7 @@ from tortie.conventions import ROUTE_PROTOCOL
 from tortie.dataplane.l3.facts import Facts
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.render import render_endpoint
-from tortie.dataplane.l3.rows import Address, Kind, RouteTarget, RowKey, Rows
+from tortie.dataplane.l3.rows import Address, Kind, RouteKey, RouteTarget, RowKey, Rows
 from tortie.errors import KernelError, TortieError
 from tortie.intent.l3 import EndpointKey, LocalEndpoint
 from tortie.intent.report import EndpointReport, EndpointState, Noted
@@ -317,5 +317,7 @@ def _name(key: EndpointKey) -> str:
 
 
 def _text(key: object) -> str:
+    if isinstance(key, RouteKey):
+        return str(key)
     parts = key if isinstance(key, tuple) else (key,)
     return " ".join(str(part) for part in parts)

@@ -45,7 +45,7 @@ class RouteTable:
         for family in self._families:
             for found in route.dump(self._socket, family, protocol=ROUTE_PROTOCOL):
                 if found.prefix_length == 8 * len(found.destination):
-                    key = RouteKey(ip_address(found.destination), found.metric)
+                    key = RouteKey(found.destination, found.metric)
                     rows[key] = RouteTarget(found.ifindex, found.protocol)
         return rows
 
@@ -230,14 +230,16 @@ class SysctlTable:
 
 
 def _route(key: RouteKey, target: RouteTarget) -> Route:
+    destination, metric = key
+    is_v4 = len(destination) == 4
     return Route(
-        family=_FAMILY[key.address.version],
-        destination=key.address.packed,
-        prefix_length=key.address.max_prefixlen,
-        ifindex=target.ifindex,
-        metric=key.metric,
+        socket.AF_INET if is_v4 else socket.AF_INET6,
+        destination,
+        8 * len(destination),
+        target.ifindex,
+        metric=metric,
         protocol=target.protocol,
-        scope=SCOPE_LINK if key.address.version == 4 else 0,
+        scope=SCOPE_LINK if is_v4 else 0,
         type=TYPE_UNICAST,
     )
 
