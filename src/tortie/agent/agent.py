@@ -316,7 +316,7 @@ class Agent:
         for name, report in reports.items():
             # A report that did not change is the same object.
             if report is not before.get(name) and report != before.get(name) and report.state is EndpointState.ERROR:
-                LOG.warning("endpoint is not routed", endpoint=name, reason=report.reason)
+                LOG.warning("endpoint is in error", endpoint=name, reason=report.reason)
 
     def _problems(self) -> tuple[Noted, ...]:
         quarantined = (

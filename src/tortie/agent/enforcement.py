@@ -30,7 +30,7 @@ from tortie.dataplane.nftables.closed import open_up
 from tortie.errors import KernelError, TortieError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
-from tortie.intent.policy import Address, RuleOrigin
+from tortie.intent.policy import Address, HostEndpointPolicy, RuleOrigin, WorkloadPolicy
 from tortie.intent.report import Count, Noted
 from tortie.intent.settings import Settings
 from tortie.intent.state import PolicyChanges, everything
@@ -186,6 +186,18 @@ class Enforcement:
         return self._lacking
 
     @property
+    def closed(self) -> Mapping[ResourceKey, str]:
+        """The endpoints, of workloads and of the host, that a set above the limit closes, each with why."""
+        if not self._state.oversize:
+            return {}
+        endpoints: list[WorkloadPolicy | HostEndpointPolicy] = [
+            *self._state.workloads.values(),
+            *self._state.host_endpoints.values(),
+        ]
+        found = ((each.key, self._state.oversize_of(each)) for each in endpoints)
+        return {key: f"closed: {oversize}" for key, oversize in found if oversize is not None}
+
+    @property
     def _newest(self) -> PolicyBackend | None:
         return self._running.get(self._made.name) if self._made else None
 
@@ -206,6 +218,13 @@ class Enforcement:
     @property
     def problems(self) -> Iterator[Noted]:
         yield from (each for each in (self._problem, self._left, self._flows.problem) if each is not None)
+        for key, oversize in self._state.oversize.items():
+            staged = self._state.policies[key].staged
+            effect = "it counts nothing" if staged else "the endpoints that it applies to are closed"
+            yield Noted(subject=str(key), reason=f"{oversize}: raise that, or let its rules select fewer; {effect}")
+        for key, reason in self.closed.items():
+            if key.kind == "HostEndpoint":  # a workload's report says it
+                yield Noted(subject=str(key), reason=reason)
 
     @property
     def writes(self) -> int:

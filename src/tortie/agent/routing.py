@@ -51,11 +51,18 @@ class Routing:
 
     @property
     def reports(self) -> Mapping[str, EndpointReport]:
-        """By `namespace/name`: what l3 says of each endpoint, but of those whose policy is not in force that."""
-        told = self._l3.reports
-        if not (self._policy.settled and (self._policy.lacking or self._waiting)):
+        """By `namespace/name`: what l3 says of each endpoint, but of those whose policy is not in force that, and of
+        those that are closed why."""
+        told, closed = self._l3.reports, self._policy.closed
+        waits = self._policy.settled and (self._policy.lacking or self._waiting)
+        if not (waits or closed):
             return told
         reports = dict(told)
+        for key, reason in closed.items():
+            if (before := reports.get(key.full_name)) is not None and key.kind == "WorkloadEndpoint":
+                reports[key.full_name] = msgspec.structs.replace(before, state=EndpointState.ERROR, reason=reason)
+        if not waits:
+            return reports
         for key, reason in self._policy.lacking.items():
             if (before := reports.get(key.full_name)) is not None:
                 reports[key.full_name] = msgspec.structs.replace(

@@ -133,7 +133,7 @@ class AttachService:
                 name, written.revision, addresses, request.timeout_s, bool(request.tap) and not request.wait
             )
             if not routed.up and not (routed.waiting and request.tap and not request.wait):
-                raise AttachError(f"{name} is not routed after {request.timeout_s:g} s: {routed.reason}")
+                raise AttachError(f"{name} is not connected after {request.timeout_s:g} s: {routed.reason}")
         except BaseException:
             await self._take_back(wanted.key, before)
             raise

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable
 from ipaddress import ip_network
 from typing import Any, Final, NamedTuple
 
+from tortie.calc.oversize import Closing
 from tortie.calc.peers import KINDS as PEERS
 from tortie.calc.peers import PeerCalculator
 from tortie.calc.policies import Chains, PolicyCalculator
@@ -55,6 +56,8 @@ class Firewall:
     def __init__(self, node: str | None) -> None:
         self._sets = SetCalculator()
         self._policies = PolicyCalculator(self._sets)
+        self._closing = Closing(self._sets, self._policies)
+        self._max_set_size = MAX_SET_SIZE
         self._peers = PeerCalculator(node, self._sets, self._policies)
         self._endpoints: dict[ResourceKey, Resource[Any]] = {}  # of this node
         self._local: dict[ResourceKey, LocalEndpoint] = {}
@@ -106,6 +109,8 @@ class Firewall:
         if (spoofing, floating) != (self._spoofing, self._floating):
             self._spoofing, self._floating = spoofing, floating
             self._dirty.update(self._endpoints)
+        size = merged.max_ipset_size
+        self._max_set_size = MAX_SET_SIZE if size is None or size < 1 else size
         self._merged = merged
         self._settings = settings_of(merged, self._needed)
 
@@ -119,7 +124,9 @@ class Firewall:
     def flush(self) -> PolicyChanges:
         """What changed since the last flush."""
         policies = self._policies.flush()  # first: it decides which sets are wanted
-        sets = self._sets.flush()
+        sets = self._sets.flush(self._max_set_size)
+        closing = self._closing.flush(policies.policies)
+        self._dirty |= closing.endpoints
         for key, chains in policies.endpoints.items():
             _put(self._chains, key, chains)
             self._dirty.add(key)
@@ -141,9 +148,10 @@ class Firewall:
             new_sets=sets.new,
             changed_sets=sets.changed,
             gone_sets=sets.gone,
-            policies=policies.policies,
+            policies=closing.policies,
             workloads=workloads,
             host_endpoints=host_endpoints,
+            oversize=closing.oversize,
             pools=self._news_of_pools(),
             hosts=self._news_of_hosts(),
             settings=self._news_of_settings(),
@@ -162,6 +170,7 @@ class Firewall:
         resource, chains = self._endpoints.get(key), self._chains.get(key)
         if resource is None or chains is None:
             return None
+        chains = self._closing.closed(chains)
         match resource.spec:
             case HostEndpointSpec() as spec:
                 return HostEndpointPolicy(
@@ -227,6 +236,7 @@ def _addresses_of(node: Resource[Any]) -> tuple[Address, ...]:
 
 
 # Felix's own (felix/config/config_params.go).
+MAX_SET_SIZE: Final = 1048576
 _INBOUND = {("UDP", 68), *(("TCP", port) for port in (22, 179, 2379, 2380, 5473, 6443, 6666, 6667))}
 _OUTBOUND = {("UDP", 53), ("UDP", 67), *(("TCP", port) for port in (179, 2379, 2380, 5473, 6443, 6666, 6667))}
 

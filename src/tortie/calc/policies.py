@@ -12,7 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -131,6 +131,14 @@ class PolicyCalculator:
 
     # --- What comes out
 
+    def rules_of(self, key: ResourceKey) -> Policy:
+        """The rules of a policy or profile that applies to an endpoint, as of the last flush."""
+        return self._rulebooks[key].policy
+
+    def users(self, key: ResourceKey) -> Iterable[ResourceKey]:
+        """The endpoints that a policy or profile applies to, as of the last flush."""
+        return self._users.get(key, ())
+
     def flush(self) -> PolicyChanges:
         endpoints: dict[ResourceKey, Chains | None] = {}
         for key in sorted(self._dirty_endpoints):
@@ -148,10 +156,10 @@ class PolicyCalculator:
         if now == before:
             return
         changes[key] = now
-        for policy in _named(before) - _named(now):
+        for policy in named(before) - named(now):
             self._users[policy].discard(key)
             self._dirty_policies.add(policy)
-        for policy in _named(now) - _named(before):
+        for policy in named(now) - named(before):
             self._users.setdefault(policy, set()).add(key)
             self._dirty_policies.add(policy)
         if now is None:
@@ -238,7 +246,7 @@ class PolicyCalculator:
             changes[key] = None
 
 
-def _named(chains: Chains | None) -> set[ResourceKey]:
+def named(chains: Chains | None) -> set[ResourceKey]:
     """Every policy and profile that an endpoint names."""
     if chains is None:
         return set()

@@ -24,7 +24,7 @@ class Rulebook(NamedTuple):
 def of_policy(policy: Applied) -> Rulebook:
     """The rules of a policy."""
     if policy.broken:
-        return Rulebook(_denial(policy.key, policy.tier), frozenset())
+        return Rulebook(denial(policy.key, policy.tier), frozenset())
     namespace = policy.key.namespace
     ingress, egress = (
         list(_rules(getattr(policy, direction), policy.tier, policy.key, direction, namespace))
@@ -39,7 +39,7 @@ def of_profile(key: ResourceKey, spec: ProfileSpec | None) -> Rulebook:
     if key == DEFAULT_ALLOW.key:
         spec = DEFAULT_ALLOW.spec
     if spec is None:
-        return Rulebook(_denial(key, ""), frozenset())
+        return Rulebook(denial(key, ""), frozenset())
     ingress, egress = (
         list(_rules(rules, "", key, direction, ""))
         for rules, direction in ((spec.ingress, Direction.INGRESS), (spec.egress, Direction.EGRESS))
@@ -68,9 +68,9 @@ def _wanted(translated: Iterable[Translated]) -> frozenset[Wanted]:
     return frozenset(wanted)
 
 
-def _denial(key: ResourceKey, tier: str) -> Policy:
-    """Denies everything, in the name of an object that is missing or broken."""
+def denial(key: ResourceKey, tier: str, why: int = WHOLE_OBJECT) -> Policy:
+    """Denies everything, in the name of an object that is missing or broken, or that names a set above the limit."""
     ingress, egress = (
-        (Rule(origin=RuleOrigin(tier, key, direction, WHOLE_OBJECT), action=Action.DENY),) for direction in Direction
+        (Rule(origin=RuleOrigin(tier, key, direction, why), action=Action.DENY),) for direction in Direction
     )
     return Policy(key=key, ingress=ingress, egress=egress)

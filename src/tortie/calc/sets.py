@@ -7,10 +7,12 @@ Invariants:
 * A member is in a set as long as one peer that the set selects has it: two endpoints may share an address.
 * A set that is new comes out whole; later only what changed of it, and what was undone in between does not come out.
 * Sets that select by the same labels are one set, whoever wrote the selector.
+* A set with more members of one family than the limit is withheld: nothing of it comes out, but who names it is known.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ import msgspec
 
 from tortie.calc.labels import LabelIndex
 from tortie.calc.rules import NamedPorts, set_id
-from tortie.intent.policy import Address, AddressSet, Member, NamedPort, Network, PortSet, SetId
+from tortie.intent.policy import Address, AddressSet, Family, Member, NamedPort, Network, Oversize, PortSet, SetId
 from tortie.intent.state import SetDelta
 from tortie.model.resource import ResourceKey
 from tortie.model.selector import Selector
@@ -64,6 +66,9 @@ class SetCalculator:
         self._new: dict[Wanted, None] = {}  # in the order in which they came to be wanted
         self._pending: dict[Wanted, dict[Member, bool]] = {}  # True: it comes, False: it goes
         self._gone: set[Wanted] = set()
+        self._sizes: dict[Wanted, Counter[Family]] = {}  # of all that are not new
+        self._withheld: set[Wanted] = set()
+        self._limit: int | None = None
 
     def put(self, key: ResourceKey, peer: Peer) -> None:
         before = self._peers.get(key)
@@ -112,31 +117,61 @@ class SetCalculator:
                 del self._by_selector[selector]
                 self._index.unwatch(selector)
             self._pending.pop(each, None)
+            self._sizes.pop(each, None)
             if each in self._new:
                 del self._new[each]
+            elif each in self._withheld:
+                self._withheld.discard(each)
             else:
                 self._gone.add(each)
 
-    def size(self, wanted: Wanted) -> int:
-        """How many members a wanted set has; O(members)."""
-        return len(frozenset(self._members(wanted)))
-
-    def flush(self) -> SetChanges:
+    def flush(self, limit: int | None = None) -> SetChanges:
         """What changed since the last flush. A set that went and came again in between comes out whole."""
-        new = tuple(self._whole(each) for each in self._new)
-        changed = {
-            _id(wanted): SetDelta(
-                added=frozenset(member for member, comes in moves.items() if comes),
-                removed=frozenset(member for member, comes in moves.items() if not comes),
-            )
-            for wanted, moves in self._pending.items()
-            if moves
-        }
-        gone = frozenset(_id(wanted) for wanted in self._gone if wanted not in self._owners)
+        new: list[AddressSet | PortSet] = []
+        changed: dict[SetId, SetDelta] = {}
+        gone = {_id(wanted) for wanted in self._gone}
+        for wanted in self._new:
+            whole = self._whole(wanted)
+            self._sizes[wanted] = Counter(map(_family, _members_of(whole)))
+            if self._exceeds(wanted, limit):
+                self._withheld.add(wanted)
+            else:
+                new.append(whole)
+        for wanted, moves in self._pending.items():
+            sizes = self._sizes[wanted]
+            for member, comes in moves.items():
+                sizes[_family(member)] += 1 if comes else -1
+        looked_at = self._pending if limit == self._limit else self._owners
+        for wanted in looked_at.keys() - self._new.keys():
+            was_withheld = wanted in self._withheld
+            if self._exceeds(wanted, limit):
+                if not was_withheld:
+                    self._withheld.add(wanted)
+                    gone.add(_id(wanted))
+            elif was_withheld:
+                self._withheld.discard(wanted)
+                new.append(self._whole(wanted))
+            elif self._pending.get(wanted):
+                changed[_id(wanted)] = _delta(self._pending[wanted])
+        self._limit = limit
         self._new.clear()
         self._pending.clear()
         self._gone.clear()
-        return SetChanges(new=new, changed=changed, gone=gone)
+        return SetChanges(new=tuple(new), changed=changed, gone=frozenset(gone) - {each.id for each in new})
+
+    def withheld(self) -> dict[Hashable, Oversize]:
+        """Who names a set that the last flush withheld, each with the largest."""
+        found: dict[Hashable, Oversize] = {}
+        for wanted in self._withheld:
+            assert self._limit is not None
+            family, size = max(self._sizes[wanted].items(), key=lambda each: (each[1], each[0]))
+            oversize = Oversize(_in_words(wanted), family, size, self._limit)
+            for owner in self._owners[wanted]:
+                found[owner] = max(oversize, found.get(owner, oversize), key=lambda each: (each.size, each))
+        return found
+
+    def _exceeds(self, wanted: Wanted, limit: int | None) -> bool:
+        return limit is not None and max(self._sizes[wanted].values(), default=0) > limit
 
     # --- Members
 
@@ -216,6 +251,27 @@ def _selector(wanted: Wanted) -> Selector:
 
 def _id(wanted: Wanted) -> SetId:
     return wanted.id if isinstance(wanted, NamedPorts) else set_id(wanted)
+
+
+def _delta(moves: Mapping[Member, bool]) -> SetDelta:
+    return SetDelta(
+        added=frozenset(member for member, comes in moves.items() if comes),
+        removed=frozenset(member for member, comes in moves.items() if not comes),
+    )
+
+
+def _in_words(wanted: Wanted) -> str:
+    if isinstance(wanted, NamedPorts):
+        return f"of ports {wanted.name!r} at {wanted.selector.text}"
+    return f"of {wanted.text}"
+
+
+def _family(member: Member) -> Family:
+    return (member.address if isinstance(member, NamedPort) else member).version
+
+
+def _members_of(whole: AddressSet | PortSet) -> Iterable[Member]:
+    return whole.members if isinstance(whole, PortSet) else (*whole.addresses, *whole.networks)
 
 
 def _contributed(wanted: Wanted, peer: Peer) -> frozenset[Member]:

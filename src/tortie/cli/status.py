@@ -51,7 +51,7 @@ def faults_of(board: Board) -> Iterator[str]:
         yield "the agent has not caught up with the datastore yet"
     failed = [name for name, endpoint in board["endpoints"].items() if endpoint["state"] == "error"]
     if failed:
-        yield f"{_count(failed, 'endpoint')} not routed: {_some(failed)}"
+        yield f"{_count(failed, 'endpoint')} in error: {_some(failed)}"
     if board["pending"]:
         yield f"{_count(board['pending'], 'row')} of the kernel not as wanted yet: {_some_subjects(board['pending'])}"
     if board["problems"]:

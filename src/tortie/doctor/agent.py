@@ -74,7 +74,7 @@ def reported(board: Board) -> Iterator[Finding]:
     if failed:
         reason = board["endpoints"][failed[0]]["reason"]
         yield error(
-            f"{len(failed)} of {len(board['endpoints'])} endpoints are not routed: {reason}",
+            f"{len(failed)} of {len(board['endpoints'])} endpoints are in error: {reason}",
             some(failed),
             "these workloads are cut off",
             "tortie status shows each with its reason",

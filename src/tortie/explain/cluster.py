@@ -12,7 +12,7 @@ from tortie.calc.settings import in_force
 from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.policy import Address
 from tortie.intent.state import PolicyState
-from tortie.model.kinds.felixconfiguration import effective
+from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec
 from tortie.model.kinds.profile import DEFAULT_ALLOW
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 
@@ -62,9 +62,10 @@ class Cluster:
 
     @cached_property
     def whole(self) -> PolicyState:
-        """As if every endpoint of the cluster were on one node: for what applies to whom, wherever it is."""
+        """As if every endpoint of the cluster were on one node, with the settings of all nodes: for what applies to
+        whom, wherever it is."""
         firewall = Firewall(None)
-        firewall.configure(effective())
+        firewall.configure(self._settings(""))
         for key, value in self._objects.items():
             firewall.update(key, value)
         for key, endpoint in self.of_kind("WorkloadEndpoint").items():
@@ -77,7 +78,7 @@ class Cluster:
 
     def _compute(self, node: str) -> PolicyState:
         firewall, endpoints = Firewall(node), EndpointCalculator(node)
-        firewall.configure(in_force(node, {key.name: each for key, each in self.of_kind("FelixConfiguration").items()}))
+        firewall.configure(self._settings(node))
         for key, value in self._objects.items():
             firewall.update(key, value)
             if key.kind == "WorkloadEndpoint":
@@ -87,6 +88,9 @@ class Cluster:
         state = PolicyState()
         state.take(firewall.flush())
         return state
+
+    def _settings(self, node: str) -> FelixConfigurationSpec:
+        return in_force(node, {key.name: each for key, each in self.of_kind("FelixConfiguration").items()})
 
     @cached_property
     def _by_kind(self) -> Mapping[str, Mapping[ResourceKey, Resource[Any]]]:

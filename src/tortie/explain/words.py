@@ -8,7 +8,7 @@ from tortie.explain.cluster import Cluster
 from tortie.explain.journey import Explanation, Leg, Met
 from tortie.explain.observed import Count, Observed
 from tortie.intent.packet import Packet
-from tortie.intent.policy import WHOLE_OBJECT, Direction, RuleOrigin
+from tortie.intent.policy import SET_ABOVE_LIMIT, Direction, RuleOrigin
 from tortie.intent.verdict import Reason, Verdict
 from tortie.model.rule import Entity
 from tortie.model.rule import Rule as WrittenRule
@@ -71,6 +71,8 @@ def _leg(cluster: Cluster, leg: Leg, observed: Observed | None) -> Iterator[str]
         yield f"    {_met(met)}{_counted(count)}"
         if (written := _written(cluster, met.rule)) is not None:
             yield f"      {rule_in_words(written)}"
+        if met.rule is not None and met.rule.number == SET_ABOVE_LIMIT:
+            yield f"      {cluster.state(leg.node).oversize[met.rule.owner]}"
         for each in met.matched:
             of = f", of {each.of}" if each.of else ""
             yield f"      {each.end} is {each.member}{of}"
@@ -108,7 +110,7 @@ def _packet(packet: Packet) -> str:
 
 def _written(cluster: Cluster, origin: RuleOrigin | None) -> WrittenRule | None:
     owner = None if origin is None else cluster.get(origin.owner)
-    if owner is None or origin is None or origin.number == WHOLE_OBJECT:
+    if owner is None or origin is None or origin.number < 0:
         return None
     rules = owner.spec.ingress if origin.direction is Direction.INGRESS else owner.spec.egress
     found: WrittenRule = rules[origin.number]

@@ -31,8 +31,10 @@ Family = Literal[4, 6]
 SetId = str
 ObjectKey = ResourceKey  # of a policy, a profile or an endpoint
 
-# RuleOrigin.number of a denial that stands for an object as a whole: it is missing, or cannot be read.
+# RuleOrigin.number, below all others, of a denial that stands for an object as a whole: it is missing or cannot be
+# read, or its rules name a set that is above the limit.
 WHOLE_OBJECT = -1
+SET_ABOVE_LIMIT = -2
 
 
 class Direction(StrEnum):
@@ -57,9 +59,11 @@ class RuleOrigin(NamedTuple):
     tier: str  # empty for a profile
     owner: ResourceKey  # a policy or a profile
     direction: Direction
-    number: int  # in the owner's list of that direction, or WHOLE_OBJECT
+    number: int  # in the owner's list of that direction, or WHOLE_OBJECT, or SET_ABOVE_LIMIT
 
     def __str__(self) -> str:
+        if self.number == SET_ABOVE_LIMIT:
+            return f"{self.owner} as a whole, since a set of its rules is above maxIpsetSize"
         place = "as a whole" if self.number == WHOLE_OBJECT else f"{self.direction} rule {self.number}"
         return f"{self.owner} {place}"
 
@@ -230,6 +234,21 @@ class PortSet(msgspec.Struct, kw_only=True):
     def change(self, added: Iterable[Member], removed: Iterable[Member]) -> None:
         self.members.difference_update(each for each in removed if isinstance(each, NamedPort))
         self.members.update(each for each in added if isinstance(each, NamedPort))
+
+
+class Oversize(NamedTuple):
+    """A set that is above the limit, and so in no state: what names it denies everything.
+
+    Its size is that of the larger family: as many distinct addresses and prefixes, or named ports.
+    """
+
+    set: str  # in the words of its selector
+    family: Family
+    size: int
+    limit: int
+
+    def __str__(self) -> str:
+        return f"the set {self.set} has {self.size} IPv{self.family} members, and maxIpsetSize is {self.limit}"
 
 
 class FailsafePort(NamedTuple):

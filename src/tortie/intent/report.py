@@ -13,7 +13,7 @@ class EndpointState(StrEnum):
 
     UP = "up"  # verified in the kernel
     DOWN = "down"  # in order, but its interface is missing or not running
-    ERROR = "error"  # not routed; the reason says what to do
+    ERROR = "error"  # not routed, or closed; the reason says what to do
 
 
 class EndpointReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from tortie.intent.policy import (
     HostEndpointPolicy,
     Member,
     NatPool,
+    Oversize,
     Policy,
     PolicySettings,
     PortSet,
@@ -62,7 +63,8 @@ class PolicyChanges(msgspec.Struct, frozen=True, kw_only=True):
     policies: Mapping[ResourceKey, Policy | None] = {}
     workloads: Mapping[ResourceKey, WorkloadPolicy | None] = {}
     host_endpoints: Mapping[ResourceKey, HostEndpointPolicy | None] = {}
-    pools: tuple[NatPool, ...] | None = None  # here None: as before
+    oversize: Mapping[ResourceKey, Oversize] | None = None  # here None: as before
+    pools: tuple[NatPool, ...] | None = None
     hosts: frozenset[Address] | None = None
     settings: PolicySettings | None = None
 
@@ -80,6 +82,7 @@ def everything(state: PolicyState) -> PolicyChanges:
         policies=dict(state.policies),
         workloads=dict(state.workloads),
         host_endpoints=dict(state.host_endpoints),
+        oversize=state.oversize,
         pools=state.pools,
         hosts=state.hosts,
         settings=state.settings,
@@ -95,6 +98,7 @@ class PolicyState(msgspec.Struct, kw_only=True):
     policies: dict[ResourceKey, Policy] = {}
     sets: dict[SetId, AddressSet] = {}
     port_sets: dict[SetId, PortSet] = {}
+    oversize: Mapping[ResourceKey, Oversize] = {}  # by the policy or profile that names the set: its largest
     pools: tuple[NatPool, ...] = ()
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
@@ -116,6 +120,7 @@ class PolicyState(msgspec.Struct, kw_only=True):
         _take(changes.policies, self.policies)
         _take(changes.workloads, self.workloads)
         _take(changes.host_endpoints, self.host_endpoints)
+        self.oversize = self.oversize if changes.oversize is None else changes.oversize
         self.pools = self.pools if changes.pools is None else changes.pools
         self.hosts = self.hosts if changes.hosts is None else changes.hosts
         self.settings = changes.settings or self.settings
@@ -137,6 +142,21 @@ class PolicyState(msgspec.Struct, kw_only=True):
         found = (key for key, endpoint in self.workloads.items() if endpoint.interface == interface)
         key = min(found, default=None)
         return None if key is None else self.workloads[key]
+
+    def oversize_of(self, endpoint: WorkloadPolicy | HostEndpointPolicy) -> Oversize | None:
+        """The set above the limit that closes the endpoint, or a stage of it; None: none does."""
+        if not self.oversize:
+            return None
+        if isinstance(endpoint, WorkloadPolicy):
+            chains = [endpoint.policy.ingress]
+        else:
+            ways = (endpoint.normal, endpoint.forward, endpoint.untracked)
+            chains = [*(each.ingress for each in ways), endpoint.pre_dnat]
+        for chain in chains:
+            for key in chain.policies_and_profiles()[:1]:  # a denial stands alone
+                if key in self.oversize and not self.policies[key].staged:
+                    return self.oversize[key]
+        return None
 
     def inside(self, outside: Address) -> Address | None:
         """The workload's own address that a floating one leads to. The lowest key wins."""

@@ -149,6 +149,31 @@ def test_a_missing_profile_closes_its_endpoint(agent: RunningAgent, netns: Netns
     assert answered(first, "10.65.0.2")
 
 
+def test_a_set_above_the_limit_closes_its_endpoint(pair: tuple[RunningAgent, Namespace], netns: NetnsFactory) -> None:
+    agent, first = pair
+    db = netns("db")
+    agent.attach("db", netns=db.path, addresses=["10.65.0.3"], labels={"app": "db"})
+    rule = {"action": "Allow", "source": {"selector": "!has(app)"}}
+    spec = {"order": 1, "selector": "app == 'db'", "types": ["Ingress"], "ingress": [rule]}
+    store(agent, "GlobalNetworkPolicy", "globalnetworkpolicies", "default.db", spec)
+    assert answered(first, "10.65.0.3")
+    store(agent, "FelixConfiguration", "felixconfigurations", "default", {"maxIpsetSize": 1})
+    assert not answered(first, "10.65.0.3")
+    assert not answered(db, "10.65.0.1")
+    assert answered(first, "10.65.0.2")
+    said = "the set of !has(app) has 2 IPv4 members, and maxIpsetSize is 1"
+    board = agent.status()
+    report = board["endpoints"]["default/host--a-tortie-db-eth0"]
+    assert (report["state"], report["reason"]) == ("error", f"closed: {said}")
+    problems = {each["subject"]: each["reason"] for each in board["problems"]}
+    assert said in problems["GlobalNetworkPolicy(default.db)"]
+    event = agent.call("GET", "/v1/packets?kind=drop&wait_s=5")["events"][-1]
+    assert "above maxIpsetSize" in event["rule"]
+    agent.detach("w2")
+    assert answered(first, "10.65.0.3")
+    assert agent.status()["endpoints"]["default/host--a-tortie-db-eth0"]["state"] == "up"
+
+
 def test_an_endpoint_by_the_store_alone(agent: RunningAgent) -> None:
     put(agent.store, endpoint_key("x"), endpoint("x", "cali0", "10.65.0.9"))
     board = agent.wait(lambda board: "default/host--a-tortie-x-eth0" in board["endpoints"])

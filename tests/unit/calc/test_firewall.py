@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from tests.unit.calc.cluster import node, pool, resource
-from tests.unit.explain.scene import endpoint, policy
+from tests.unit.explain.scene import OPEN, endpoint, policy
 from tortie.calc.endpoints import EndpointCalculator
 from tortie.calc.firewall import Firewall, NeededPorts
 from tortie.intent.packet import TCP
-from tortie.intent.policy import FailsafePort, PolicySettings
+from tortie.intent.policy import SET_ABOVE_LIMIT, Action, BothWays, Chain, FailsafePort, Policy, PolicySettings
 from tortie.intent.state import PolicyState
 from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
 from tortie.model.resource import Quarantined, Resource, ResourceKey
@@ -33,6 +33,10 @@ def broken(name: str, **spec: Any) -> Quarantined:
 
 def rule(action: str, **source: Any) -> dict[str, Any]:
     return {"action": action, "source": source}
+
+
+def felix_object(**fields: Any) -> Resource[Any]:
+    return resource("FelixConfiguration", "default", fields)
 
 
 # Of each object some versions; None is added by the test.
@@ -79,6 +83,7 @@ VERSIONS: Sequence[Sequence[Stored]] = (
     ),
     (pool("pool", "10.65.0.0/16", natOutgoing=True), pool("pool", "10.65.0.0/16")),
     (node("a", "172.18.203.125/24"), node("a")),
+    (felix_object(maxIpsetSize=1), felix_object(maxIpsetSize=2)),
 )
 KEYS = [[each.key for each in versions] for versions in VERSIONS]
 
@@ -94,6 +99,8 @@ class Host:
 
     def put(self, key: ResourceKey, value: Stored | None) -> None:
         self.firewall.update(key, value)
+        if key.kind == "FelixConfiguration":
+            self.firewall.configure(effective(value.spec) if isinstance(value, Resource) else effective())
         if key.kind == "WorkloadEndpoint":
             self.endpoints.update(key, value if isinstance(value, Resource) else None)
 
@@ -157,6 +164,77 @@ def test_a_broken_policy_goes_on_as_it_was() -> None:
     host.put(broken("db").key, broken("db", selector="app == 'db'", types=["Ingress"]))
     host.flush()
     assert host.state == before
+
+
+WEBS = [endpoint(f"web{each}", "c", f"10.65.1.{each}", f"fd00:65::1:{each}", labels={"app": "web"}) for each in (1, 2)]
+FROM_WEBS = policy("db", selector="app == 'db'", types=["Ingress"], ingress=[rule("Allow", selector="app == 'web'")])
+
+
+def normal(state: PolicyState, name: str) -> str:
+    """Whose rules decide for the endpoint of this node, both ways."""
+    (found,) = (each.policy for key, each in state.workloads.items() if f"-{name}-" in key.name)
+    named = {*found.ingress.policies_and_profiles(), *found.egress.policies_and_profiles()}
+    return " ".join(sorted(key.name for key in named))
+
+
+def test_a_set_above_the_limit_closes_who_uses_it_and_nobody_else() -> None:
+    host = Host()
+    for each in (endpoint("db", "a", "10.65.0.2"), endpoint("probe", "a", "10.65.0.3"), OPEN, FROM_WEBS, *WEBS):
+        host.put(each.key, each)
+    host.flush()
+    assert host.state.oversize == {}
+    assert normal(host.state, "db") == "default.db open"
+    host.put(felix_object().key, felix_object(maxIpsetSize=1))
+    host.flush()
+    assert normal(host.state, "db") == "default.db"
+    assert normal(host.state, "probe") == "open"
+    denial = host.state.policies[FROM_WEBS.key]
+    assert [(each.action, each.origin.number) for each in (*denial.ingress, *denial.egress)] == [
+        (Action.DENY, SET_ABOVE_LIMIT)
+    ] * 2
+    assert host.state.sets == {}
+    (said,) = host.state.oversize.values()
+    assert str(said) == 'the set of app == "web" has 2 IPv6 members, and maxIpsetSize is 1'
+    # It grows while it is closed, and nothing of it comes out.
+    third = endpoint("web3", "c", "10.65.1.3", labels={"app": "web"})
+    host.put(third.key, third)
+    host.flush()
+    assert [(each.family, each.size) for each in host.state.oversize.values()] == [(4, 3)]
+    # It shrinks, or the limit rises: all is as it was.
+    for each in (third, WEBS[0]):
+        host.put(each.key, None)
+    host.flush()
+    assert (normal(host.state, "db"), host.state.oversize) == ("default.db open", {})
+    host.put(third.key, third)
+    host.flush()
+    assert normal(host.state, "db") == "default.db"
+    host.put(felix_object().key, felix_object(maxIpsetSize=0))
+    host.flush()
+    assert normal(host.state, "db") == "default.db open"
+    assert [len(each.addresses) for each in host.state.sets.values()] == [3]
+
+
+def test_an_address_of_two_endpoints_counts_once() -> None:
+    twice = [endpoint(name, "c", "10.65.1.1", labels={"app": "web"}) for name in ("web1", "web2")]
+    found = directly([endpoint("db", "a", "10.65.0.2"), FROM_WEBS, felix_object(maxIpsetSize=1), *twice])
+    assert found.oversize == {}
+
+
+def test_a_host_endpoint_is_closed_where_the_set_has_a_say() -> None:
+    host = resource("HostEndpoint", "eth0", {"node": "a", "interfaceName": "eth0"}, {"app": "db"})
+    found = directly([host, FROM_WEBS, felix_object(maxIpsetSize=1), *WEBS])
+    (closed,) = found.host_endpoints.values()
+    assert closed.normal.egress.policies_and_profiles() == (FROM_WEBS.key,)
+    assert (closed.forward, closed.untracked, closed.pre_dnat) == (BothWays(), BothWays(), Chain())
+
+
+def test_a_staged_policy_closes_nothing() -> None:
+    spec = {"tier": "default", "selector": "app == 'db'", "ingress": [rule("Allow", selector="app == 'web'")]}
+    staged = resource("StagedGlobalNetworkPolicy", "default.db", spec)
+    found = directly([endpoint("db", "a", "10.65.0.2"), OPEN, staged, felix_object(maxIpsetSize=1), *WEBS])
+    assert normal(found, "db") == "default.db open"
+    assert found.policies[staged.key] == Policy(key=staged.key, staged=True)
+    assert list(found.oversize) == [staged.key]
 
 
 def test_only_what_a_local_endpoint_needs_is_computed() -> None:

@@ -109,7 +109,7 @@ def test_much_is_wrong(tortie: Tortie, agent: FakeAgent) -> None:
         "TIME                  LAST ERRORS",
         "2026-01-02T03:04:05Z  the kernel dropped events",
         "",
-        "wrong: 4 endpoints not routed: default/a, default/b, default/c ...",
+        "wrong: 4 endpoints in error: default/a, default/b, default/c ...",
         "wrong: 1 row of the kernel not as wanted yet: route 10.65.0.24/32",
         "wrong: 1 problem: IPPool(bad)",
         "wrong: 1 BGP session of 2 not established: 172.18.203.129",

@@ -62,7 +62,7 @@ def test_all_is_well() -> None:
         (
             replace(WELL, endpoints={"default/a": CUT_OFF, "default/b": CUT_OFF}),
             "error",
-            "2 of 2 endpoints are not routed: equal foreign route",
+            "2 of 2 endpoints are in error: equal foreign route",
             "default/a, default/b",
         ),
         (

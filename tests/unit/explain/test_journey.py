@@ -97,6 +97,18 @@ def test_a_broken_object_closes_what_it_may_and_is_listed() -> None:
     assert list(cluster.broken()) == [broken]
 
 
+def test_a_set_above_the_limit_closes_and_is_told() -> None:
+    limit = resource("FelixConfiguration", "node.b", {"maxIpsetSize": 1})
+    cluster = Cluster([*OBJECTS, limit])
+    found = asked("web db tcp/pg", cluster)
+    assert [way(leg) for leg in found.legs][-1] == "b: uplink > calidb drop policy"
+    said = "\n".join(in_words(cluster, found))
+    assert "GlobalNetworkPolicy(default.db) as a whole, since a set of its rules is above maxIpsetSize" in said
+    assert 'the set of app == "web" || role == "office" has 2 IPv4 members, and maxIpsetSize is 1' in said
+    assert asked("db web tcp/80", cluster).legs[0].verdict.action == "drop"
+    assert asked("web probe udp/53", cluster).allowed
+
+
 def test_what_no_node_meets_is_refused() -> None:
     with pytest.raises(UsageError, match=r"neither 192\.0\.2\.1 nor 192\.0\.2\.2 is of this cluster"):
         asked("192.0.2.1 192.0.2.2 tcp/80")

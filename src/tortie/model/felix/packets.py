@@ -90,7 +90,8 @@ class PacketSettings(RouteSettings, frozen=True, kw_only=True):
     """Kubernetes only: ports of services, seven entries at most. Default: 30000:32767."""
 
     max_ipset_size: Int64 | None = None
-    """How many members a set may have. Default: 1048576."""
+    """How many distinct addresses and prefixes of one family, or ports that a rule names, a set may have. An endpoint
+    to which rules apply that name a larger one is closed. Default: 1048576, also for what is below 1."""
 
     ipsets_refresh_interval: WholeDuration | None = None
     """How often sets are compared with what they should be; 0s: never. Default: 1m30s."""

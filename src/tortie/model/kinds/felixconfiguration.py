@@ -36,6 +36,7 @@ HONOURED = frozenset(
         *("failsafe_inbound_host_ports", "failsafe_outbound_host_ports"),
         *("workload_source_spoofing", "floating_ips", "nat_outgoing_address", "nat_outgoing_exclusions"),
         *("allow_ipip_packets_from_workloads", "allow_vxlan_packets_from_workloads", "vxlan_port"),
+        "max_ipset_size",
     }
 )
 
