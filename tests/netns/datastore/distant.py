@@ -77,9 +77,10 @@ class Follower:
 class DistantEtcd:
     """Two namespaces on one wire; the etcd is in the second, what asks it in the first."""
 
-    def __init__(self, host: Namespace, store: Namespace, directory: Path) -> None:
+    def __init__(self, host: Namespace, store: Namespace, directory: Path, port: int = etcd.CLIENT_PORT) -> None:
         self.host, self.store = host, store
-        self.url = etcd.url([STORE])
+        self.url = etcd.url([STORE], port)
+        self._port = port
         self._data, self._log = directory / "data", directory / "etcd.log"
         self._followers: list[Follower] = []
         host.run(f"ip link add w0 type veth peer name w0 netns {store.name}")
@@ -89,7 +90,7 @@ class DistantEtcd:
 
     def ctl(self, *words: str) -> str:
         """What etcdctl says, beside the server."""
-        return self.store.run(f"ETCDCTL_API=3 etcdctl --endpoints {STORE}:{etcd.CLIENT_PORT} {' '.join(words)}")
+        return self.store.run(f"ETCDCTL_API=3 etcdctl --endpoints {STORE}:{self._port} {' '.join(words)}")
 
     def follow(self, *prefixes: str) -> Follower:
         """A follower on the host, in sync."""
@@ -120,12 +121,11 @@ class DistantEtcd:
         self.stop()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = etcd.command("one", self._data, {"one": STORE})
+        command = etcd.command("one", self._data, {"one": STORE}, client_port=self._port)
         with self._log.open("ab") as log:
             server = subprocess.Popen(["ip", "netns", "exec", self.store.name, *command], stdout=log, stderr=log)
         deadline = time.monotonic() + DEADLINE_S
-        health = f"ETCDCTL_API=3 etcdctl --endpoints {STORE}:{etcd.CLIENT_PORT} endpoint health 2>&1 || true"
-        while "is healthy" not in self.store.run(health):
+        while "is healthy" not in self.ctl("endpoint health 2>&1 || true"):
             assert server.poll() is None, self._log.read_text()
             assert time.monotonic() < deadline, self._log.read_text()
         return server
