@@ -72,6 +72,7 @@ class Enforcement:
         self._not_before = 0.0  # loop time of the next attempt to make or to read
         self._problem: Noted | None = None
         self._facts_seen = -1
+        self._own: Mapping[str, str] = {}  # the host's own interfaces that are meant for workloads, each with why
         self._interfaces: Mapping[str, frozenset[Address]] = {}  # of the host; known while there are host endpoints
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._others_may_go = asyncio.Event()
@@ -112,7 +113,8 @@ class Enforcement:
         if facts.changes == self._facts_seen:
             return
         self._facts_seen = facts.changes
-        exempt = facts.hosts_own(self._is_meant)
+        self._own = facts.hosts_own(self._is_meant)
+        exempt = frozenset(self._own)
         if exempt != self._state.exempt_interfaces:
             self._state.exempt_interfaces = exempt
             self._flows.demand()
@@ -218,6 +220,8 @@ class Enforcement:
     @property
     def problems(self) -> Iterator[Noted]:
         yield from (each for each in (self._problem, self._left, self._flows.problem) if each is not None)
+        for name, why in self._own.items():
+            yield Noted(subject=f"interface {name}", reason=f"{why}; no policy is asked about its packets")
         for key, oversize in self._state.oversize.items():
             staged = self._state.policies[key].staged
             effect = "it counts nothing" if staged else "the endpoints that it applies to are closed"

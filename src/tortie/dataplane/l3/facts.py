@@ -86,13 +86,14 @@ class Facts:
     def names(self) -> Iterable[str]:
         return self._index_of.keys()
 
-    def hosts_own(self, is_meant: Callable[[str], bool]) -> frozenset[str]:
-        """Of the interfaces that are meant for workloads, by their names, those that are none.
+    def hosts_own(self, is_meant: Callable[[str], bool]) -> dict[str, str]:
+        """Of the interfaces that are meant for workloads, by their names, those that are none, each with why.
 
         One that cannot be judged is not among them: it stays closed.
         """
         unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit]
-        return frozenset(known.name for known in unsure if is_meant(known.name) and self._is_own(known))
+        judged = {known.name: self._own(known) for known in unsure if is_meant(known.name)}
+        return {name: reason for name, reason in judged.items() if reason}
 
     def holders(self, held: IPv4Address | IPv6Address) -> list[Link]:
         """The interfaces that hold the address."""
@@ -246,11 +247,11 @@ class Facts:
     def _has_v4(self, ifindex: int) -> bool:
         return any(len(packed) == 4 for packed, _ in self._addresses.get(ifindex, {}))
 
-    def _is_own(self, candidate: Link) -> bool:
+    def _own(self, candidate: Link) -> str:
         try:
-            return bool(self._unfit(candidate))
+            return self._unfit(candidate)
         except KernelError:
-            return False
+            return ""
 
     def _governed(self, candidate: Link) -> bool:
         """An agent before this one governed it: our gateway address stands on it."""
