@@ -25,7 +25,7 @@ from tortie.model.resource import Quarantined, Resource, ResourceKey
 
 # The kinds, beside endpoints, that feed into anything.
 _BGP_KINDS = frozenset({"Node", "BGPPeer", "BGPConfiguration", "BGPFilter", "IPPool"})
-_SETTINGS_KINDS = frozenset({"FelixConfiguration"})
+_SETTINGS_KINDS = frozenset({"FelixConfiguration", "Node"})  # a configuration may select nodes by their labels
 
 
 class Graph:
@@ -118,8 +118,10 @@ class Graph:
         if not self._dirty & _SETTINGS_KINDS:
             return None
         configurations = {key.name: value for key, value in self._objects["FelixConfiguration"].items()}
-        self._firewall.configure(in_force(self._node, configurations))
-        settings = compute_settings(self._node, configurations)
+        node = self._objects["Node"].get(ResourceKey("Node", "", self._node))
+        labels = None if node is None else node.metadata.labels
+        self._firewall.configure(in_force(self._node, labels, configurations))
+        settings = compute_settings(self._node, labels, configurations)
         if settings == self._settings:
             return None
         self._settings = settings

@@ -1,24 +1,30 @@
-"""FelixConfiguration objects -> this node's settings. `node.<node>` beats `default`, field by field."""
+"""FelixConfiguration objects -> this node's settings.
+
+Field by field the node's own object (`node.<node>`) beats the one that selects the node by its labels, and that beats
+the one of all nodes (`default`). Of several that select it the oldest counts, of equally old ones the first by name, as
+in Felix.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 from tortie.intent.settings import Settings
-from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
+from tortie.model.kinds.felixconfiguration import NAME_OF_ALL, PREFIX_OF_NODE, FelixConfigurationSpec, effective
 from tortie.model.resource import Resource
 
 Configurations = Mapping[str, Resource[FelixConfigurationSpec]]  # by name
+Labels = Mapping[str, str] | None  # of the Node; None: there is no such object, and nothing selects it
 
 
-def in_force(node: str, configurations: Configurations) -> FelixConfigurationSpec:
+def in_force(node: str, labels: Labels, configurations: Configurations) -> FelixConfigurationSpec:
     """What the configurations say for a node, with Felix's defaults for what none of them says."""
-    return effective(*_layers(node, configurations))
+    return effective(*_layers(node, labels, configurations))
 
 
-def compute_settings(node: str, configurations: Configurations) -> Settings:
+def compute_settings(node: str, labels: Labels, configurations: Configurations) -> Settings:
     """The settings of a node; what no configuration says is Felix's default."""
-    layers = _layers(node, configurations)
+    layers = _layers(node, labels, configurations)
     merged = effective(*layers)
     said = next((each for layer in layers if (each := layer.endpoint_reporting_enabled) is not None), None)
     return Settings(
@@ -49,8 +55,26 @@ def _policy_backend(merged: FelixConfigurationSpec) -> str:
     return "iptables-nft" if mode == "disabled" else "nftables"
 
 
-def _layers(node: str, configurations: Configurations) -> list[FelixConfigurationSpec]:
-    return [configurations[name].spec for name in (f"node.{node}", "default") if name in configurations]
+def _layers(node: str, labels: Labels, configurations: Configurations) -> list[FelixConfigurationSpec]:
+    """Those that count for the node, the strongest first."""
+    named = (
+        configurations.get(f"{PREFIX_OF_NODE}{node}"),
+        _selected(labels, configurations),
+        configurations.get(NAME_OF_ALL),
+    )
+    return [each.spec for each in named if each is not None]
+
+
+def _selected(labels: Labels, configurations: Configurations) -> Resource[FelixConfigurationSpec] | None:
+    if labels is None:
+        return None
+    found = (
+        each
+        for name, each in configurations.items()
+        if name != NAME_OF_ALL and not name.startswith(PREFIX_OF_NODE)
+        if each.spec.node_selector is not None and each.spec.node_selector.matches(labels)
+    )
+    return min(found, key=lambda each: (each.metadata.creation_timestamp, each.key.name), default=None)
 
 
 DEFAULTS = Settings()

@@ -90,7 +90,9 @@ class Cluster:
         return state
 
     def _settings(self, node: str) -> FelixConfigurationSpec:
-        return in_force(node, {key.name: each for key, each in self.of_kind("FelixConfiguration").items()})
+        found = self.get(ResourceKey("Node", "", node))
+        configurations = {key.name: each for key, each in self.of_kind("FelixConfiguration").items()}
+        return in_force(node, None if found is None else found.metadata.labels, configurations)
 
     @cached_property
     def _by_kind(self) -> Mapping[str, Mapping[ResourceKey, Resource[Any]]]:

@@ -116,6 +116,23 @@ def traces(agent: RunningAgent, backend: str) -> str:
     return agent.namespace.run(f"iptables-{variant}-save | grep -i tortie; ipset list -n | grep tortie", check=False)
 
 
+def test_settings_follow_the_labels_of_the_node(pair: tuple[RunningAgent, Namespace]) -> None:
+    agent, first = pair
+
+    def label(role: str) -> None:
+        document = {"kind": "Node", "metadata": {"name": "host-a", "labels": {"role": role}}, "spec": {}}
+        wait_enforced(agent, put(agent.store, f"{PREFIX}/nodes/host-a", json.dumps(document).encode()))
+
+    label("other")
+    gateways = {"nodeSelector": "role == 'gateway'", "defaultEndpointToHostAction": "Accept"}
+    store(agent, "FelixConfiguration", "felixconfigurations", "gateways", gateways)
+    assert not answered(first, "172.18.203.5")
+    label("gateway")
+    assert answered(first, "172.18.203.5")
+    store(agent, "FelixConfiguration", "felixconfigurations", "node.host-a", {"defaultEndpointToHostAction": "Drop"})
+    assert not answered(first, "172.18.203.5")
+
+
 def test_an_interface_without_an_endpoint_is_closed(agent: RunningAgent, netns: NetnsFactory) -> None:
     workload = netns("w")
     agent.namespace.run(f"ip link add cali77 type veth peer name p77 netns {workload.name} && ip link set cali77 up")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from msgspec.structs import fields, replace
+from msgspec.structs import replace
 
 from tortie.errors import Problem
 from tortie.model.addresses import parse_network
@@ -36,7 +36,7 @@ HONOURED = frozenset(
         *("failsafe_inbound_host_ports", "failsafe_outbound_host_ports"),
         *("workload_source_spoofing", "floating_ips", "nat_outgoing_address", "nat_outgoing_exclusions"),
         *("allow_ipip_packets_from_workloads", "allow_vxlan_packets_from_workloads", "vxlan_port"),
-        "max_ipset_size",
+        *("max_ipset_size", "node_selector"),
     }
 )
 
@@ -79,7 +79,7 @@ def effective(*layers: FelixConfigurationSpec) -> FelixConfigurationSpec:
     """
     merged = BUILT_IN
     for layer in reversed(layers):
-        values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+        values = {name: getattr(layer, name) for name in layer.__struct_fields__}
         merged = replace(merged, **{name: value for name, value in values.items() if value != getattr(_UNSET, name)})
     return merged
 
