@@ -25,7 +25,7 @@ from tortie.dataplane import contract
 from tortie.dataplane.contract import Options, PolicyBackend
 from tortie.dataplane.events import Listener
 from tortie.dataplane.flows import FlowAudit
-from tortie.dataplane.l3.facts import Facts
+from tortie.dataplane.l3.facts import Facts, Judged
 from tortie.dataplane.nftables.closed import open_up
 from tortie.errors import KernelError, TortieError
 from tortie.intent.bulk import BulkJudge
@@ -72,7 +72,7 @@ class Enforcement:
         self._not_before = 0.0  # loop time of the next attempt to make or to read
         self._problem: Noted | None = None
         self._facts_seen = -1
-        self._own: Mapping[str, str] = {}  # the host's own interfaces that are meant for workloads, each with why
+        self._judged = Judged({}, {})
         self._interfaces: Mapping[str, frozenset[Address]] = {}  # of the host; known while there are host endpoints
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._others_may_go = asyncio.Event()
@@ -113,8 +113,8 @@ class Enforcement:
         if facts.changes == self._facts_seen:
             return
         self._facts_seen = facts.changes
-        self._own = facts.hosts_own(self._is_meant)
-        exempt = frozenset(self._own)
+        self._judged = facts.judge(self._is_meant)
+        exempt = frozenset(self._judged.own)
         if exempt != self._state.exempt_interfaces:
             self._state.exempt_interfaces = exempt
             self._flows.demand()
@@ -220,8 +220,10 @@ class Enforcement:
     @property
     def problems(self) -> Iterator[Noted]:
         yield from (each for each in (self._problem, self._left, self._flows.problem) if each is not None)
-        for name, why in self._own.items():
+        for name, why in self._judged.own.items():
             yield Noted(subject=f"interface {name}", reason=f"{why}; no policy is asked about its packets")
+        for name, why in self._judged.kept.items():
+            yield Noted(subject=f"interface {name}", reason=why)
         for key, oversize in self._state.oversize.items():
             staged = self._state.policies[key].staged
             effect = "it counts nothing" if staged else "the endpoints that it applies to are closed"

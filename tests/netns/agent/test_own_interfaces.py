@@ -57,3 +57,25 @@ def test_the_hosts_uplink_is_left_alone_whatever_its_name(
         assert settings(agent, "cali-up") == before
         agent.stop(signal.SIGKILL)
         agent.start_and_wait()
+
+
+def test_what_was_closed_stays_closed_whatever_comes_later(agent: RunningAgent, netns: NetnsFactory) -> None:
+    far = netns("far")
+    join(agent, far, "cali-later")
+    agent.namespace.run("ip route add 192.0.2.2 dev cali-later")
+    assert not answered(far, HOST)
+    agent.namespace.run("ip addr add 192.0.2.1/24 dev cali-later")
+    reported = "the host's address 192.0.2.1"
+    agent.wait(lambda board: any(reported in each["reason"] for each in board["problems"]))
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        agent.stop(number)
+        agent.start_and_wait()
+        assert not answered(far, HOST)
+        assert any(reported in each["reason"] for each in agent.status()["problems"])
+    # It leaves the kernel: what comes by that name is judged anew.
+    agent.stop()
+    agent.namespace.run("ip link del cali-later")
+    join(agent, far, "cali-later")
+    agent.namespace.run("ip addr add 192.0.2.1/24 dev cali-later")
+    agent.start_and_wait()
+    agent.wait(lambda _: answered(far, HOST))

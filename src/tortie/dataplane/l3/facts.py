@@ -11,10 +11,12 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, NamedTuple
 
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
+from tortie.dataplane.l3.governed import Governed
 from tortie.dataplane.l3.held import HeldAddresses
 from tortie.dataplane.l3.render import route_metric
 from tortie.dataplane.l3.rows import AddressKey, Kind, NeighbourKey, RouteKey, RouteTarget, RowKey
 from tortie.errors import KernelError
+from tortie.intent.report import Noted
 from tortie.kernel.netlink import address, link, route
 from tortie.kernel.netlink.address import Address
 from tortie.kernel.netlink.link import Link
@@ -47,6 +49,13 @@ class Change(NamedTuple):
     host: bool = False  # the host's own rows must be rendered again
 
 
+class Judged(NamedTuple):
+    """Interfaces that are meant for workloads, by name, with what is to be said of them."""
+
+    own: dict[str, str]  # they are the host's own
+    kept: dict[str, str]  # they are governed, and somebody took them for the host later
+
+
 _NOTHING = Change()
 
 # Rows that go with their link; the responder's maps are ours to clean.
@@ -56,7 +65,7 @@ _ON_THE_LINK = (Kind.SYSCTL, Kind.MAC, Kind.ADDRESS, Kind.FILTER, Kind.NEIGHBOUR
 class Facts:
     """The kernel's links and the host's addresses; `ipv6` says whether this kernel runs IPv6 at all."""
 
-    def __init__(self, sock: NetlinkSocket, ipv6: bool) -> None:
+    def __init__(self, sock: NetlinkSocket, ipv6: bool, governed: Governed) -> None:
         self.ipv6 = ipv6
         self.held = HeldAddresses()
         self.ra_uplinks: set[int] = set()  # interfaces whose IPv6 default route came by router advertisement
@@ -66,7 +75,9 @@ class Facts:
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
         self._read = False
         self.changes = 0  # so many times something became of a link or an address
-        self._fit: set[int] = set()  # interfaces found fit, for as long as they live
+        self._fit = governed
+        self._stirred: set[int] = set()  # interfaces of which something changed since the last `judge`
+        self._kept: dict[int, str] = {}  # governed ones that somebody took for the host later, each with how
 
     def link(self, name: str) -> Link | None:
         """None also before the first whole read: an event alone does not say whether a link is a workload's."""
@@ -86,14 +97,28 @@ class Facts:
     def names(self) -> Iterable[str]:
         return self._index_of.keys()
 
-    def hosts_own(self, is_meant: Callable[[str], bool]) -> dict[str, str]:
-        """Of the interfaces that are meant for workloads, by their names, those that are none, each with why.
+    def judge(self, is_meant: Callable[[str], bool]) -> Judged:
+        """Judges the interfaces that are meant for workloads, by their names, each with what is to be said of it.
 
-        One that cannot be judged is not among them: it stays closed.
+        One that cannot be judged is not among the host's own: it stays closed.
         """
-        unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit]
-        judged = {known.name: self._own(known) for known in unsure if is_meant(known.name)}
-        return {name: reason for name, reason in judged.items() if reason}
+        unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit.indexes]
+        own = {known.name: reason for known in unsure if is_meant(known.name) and (reason := self._own(known))}
+        self._fit.save()
+        for ifindex in self._stirred:
+            known = self._links.get(ifindex)
+            if known is not None and ifindex in self._fit and (reason := self._taken(known)):
+                self._kept[ifindex] = reason
+            else:
+                self._kept.pop(ifindex, None)
+        self._stirred.clear()
+        kept = {self.name(ifindex): reason for ifindex, reason in self._kept.items()}
+        return Judged(own, {name: reason for name, reason in kept.items() if is_meant(name)})
+
+    @property
+    def problem(self) -> Noted | None:
+        """What hinders the memory of the judgements."""
+        return self._fit.problem
 
     def holders(self, held: IPv4Address | IPv6Address) -> list[Link]:
         """The interfaces that hold the address."""
@@ -117,9 +142,11 @@ class Facts:
         and must not cut off a workload. An unfit one is judged at every question.
         """
         try:
-            return self._unfit(candidate)
+            reason = self._unfit(candidate)
         except KernelError as error:
             return f"interface {candidate.name} could not be judged: {error}"
+        self._fit.save()
+        return reason
 
     def _unfit(self, candidate: Link) -> str:
         if candidate.ifindex in self._fit:
@@ -149,7 +176,8 @@ class Facts:
         links = link.dump(self._socket)
         self._links = {known.ifindex: known for known in links}
         self._index_of = {known.name: known.ifindex for known in links}
-        self._fit &= self._links.keys()
+        self._fit.keep(self._links.keys())
+        self._stirred.update(self._links, self._kept)
         self._read = True
         self.changes += 1
 
@@ -178,6 +206,7 @@ class Facts:
     def _link_changed(self, now: Link) -> Change:
         before = self._links.get(now.ifindex)
         self._links[now.ifindex] = now
+        self._stirred.add(now.ifindex)
         if before is not None and before.name != now.name and self._index_of.get(before.name) == now.ifindex:
             del self._index_of[before.name]
         self._index_of[now.name] = now.ifindex
@@ -190,6 +219,7 @@ class Facts:
 
     def _link_gone(self, gone: Link) -> Change:
         self._links.pop(gone.ifindex, None)
+        self._stirred.add(gone.ifindex)
         self._fit.discard(gone.ifindex)
         if self._index_of.get(gone.name) == gone.ifindex:
             del self._index_of[gone.name]
@@ -205,6 +235,7 @@ class Facts:
 
     def _address_changed(self, changed: Address, there: bool) -> Change:
         value = ip_address(changed.address)
+        self._stirred.add(changed.ifindex)
         before = self.held.row(value)
         if there:
             self._hold(changed)
@@ -254,11 +285,8 @@ class Facts:
             return ""
 
     def _governed(self, candidate: Link) -> bool:
-        """An agent before this one governed it: our gateway address stands on it."""
-        return any(
-            found.address == GATEWAY_V4.packed and found.scope == SCOPE_HOST
-            for found in self._addresses.get(candidate.ifindex, {}).values()
-        )
+        """An agent before this one governed it, and could not say so: our gateway address stands on it."""
+        return any(map(_is_our_gateway, self._addresses.get(candidate.ifindex, {}).values()))
 
     def _judge(self, candidate: Link) -> str:
         name = candidate.name
@@ -266,15 +294,34 @@ class Facts:
             return f"interface {name} is the loopback: it cannot be a workload's"
         if candidate.master:
             return f"interface {name} belongs to {self.name(candidate.master)}: take it out of there first"
-        for found in self._addresses.get(candidate.ifindex, {}).values():
-            value = ip_address(found.address)
-            if not (value.version == 6 and value.is_link_local):
-                return f"interface {name} carries the host's address {value}: it is left alone"
+        if (value := self._foreign_address(candidate)) is not None:
+            return f"interface {name} carries the host's address {value}: it is left alone"
         for family in (socket.AF_INET, socket.AF_INET6) if self.ipv6 else (socket.AF_INET,):
             rows = route.dump(self._socket, family, ifindex=candidate.ifindex)
             if any(row.prefix_length == 0 for row in rows):
                 return f"interface {name} carries a default route of the host: it is left alone"
         return ""
+
+    def _taken(self, governed: Link) -> str:
+        """What of a governed interface somebody took for the host since."""
+        if governed.master:
+            what = f"belongs to {self.name(governed.master)}"
+        elif (value := self._foreign_address(governed)) is not None:
+            what = f"carries the host's address {value}"
+        else:
+            return ""
+        return f"it {what}, since it is governed: that opens nothing, and is left as it is"
+
+    def _foreign_address(self, candidate: Link) -> IPv4Address | IPv6Address | None:
+        for found in self._addresses.get(candidate.ifindex, {}).values():
+            value = ip_address(found.address)
+            if not (_is_our_gateway(found) or (value.version == 6 and value.is_link_local)):
+                return value
+        return None
+
+
+def _is_our_gateway(found: Address) -> bool:
+    return found.address == GATEWAY_V4.packed and found.scope == SCOPE_HOST
 
 
 def _neighbour_changed(entry: Neighbour, there: bool) -> Change:

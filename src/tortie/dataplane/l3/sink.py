@@ -165,6 +165,8 @@ class L3:
     def problems(self) -> Iterator[Noted]:
         """Settings and interfaces of the host that hurt, and that are not ours to change."""
         yield from self._host.problems()
+        if self.facts.problem is not None:
+            yield self.facts.problem
 
     @property
     def writes(self) -> int:
