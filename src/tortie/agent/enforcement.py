@@ -11,7 +11,6 @@ Invariants:
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -21,13 +20,14 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from tortie.agent.leftovers import Leftovers
 from tortie.dataplane import contract
 from tortie.dataplane.contract import Options, PolicyBackend
 from tortie.dataplane.events import Listener
 from tortie.dataplane.flows import FlowAudit
 from tortie.dataplane.l3.facts import Facts, Judged
 from tortie.dataplane.nftables.closed import open_up
-from tortie.errors import KernelError, TortieError
+from tortie.errors import KernelError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
 from tortie.intent.policy import Address, HostEndpointPolicy, RuleOrigin, WorkloadPolicy
@@ -75,8 +75,7 @@ class Enforcement:
         self._judged = Judged({}, {})
         self._interfaces: Mapping[str, frozenset[Address]] = {}  # of the host; known while there are host endpoints
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
-        self._others_may_go = asyncio.Event()
-        self._left: Noted | None = None  # what of it could not be removed
+        self._leftovers = Leftovers(wake)
         self._settled = False
         self._lacking: dict[ResourceKey, str] = {}
         self._look_at = 0.0  # loop time of the next look at them
@@ -138,6 +137,8 @@ class Enforcement:
         try:
             backend = self._newest
             if backend is None or self._made != self._wanted:
+                if not self._leftovers.spare(_subject(self._wanted.name)):
+                    return False
                 backend = self._change_backend()
             if self._reading is not None:
                 for _ in self._reading:
@@ -147,7 +148,7 @@ class Enforcement:
                 if each.apply(now):
                     return True
         except KernelError as error:
-            self._problem = Noted(subject=f"policy backend {self._wanted.name}", reason=str(error))
+            self._problem = Noted(subject=_subject(self._wanted.name), reason=str(error))
             self._not_before = now + RETRY_S
             self.resync()
             return False
@@ -219,7 +220,8 @@ class Enforcement:
 
     @property
     def problems(self) -> Iterator[Noted]:
-        yield from (each for each in (self._problem, self._left, self._flows.problem) if each is not None)
+        yield from (each for each in (self._problem, self._flows.problem) if each is not None)
+        yield from self._leftovers.problems
         for name, why in self._judged.own.items():
             yield Noted(subject=f"interface {name}", reason=f"{why}; no policy is asked about its packets")
         for name, why in self._judged.kept.items():
@@ -255,23 +257,7 @@ class Enforcement:
 
     async def run(self) -> None:
         """Removes what others left in the kernel, whenever a backend has come in force."""
-        while True:
-            await self._others_may_go.wait()
-            self._others_may_go.clear()
-            made = self._made
-            if made is None:
-                continue
-            self._left = None
-            removals: dict[str, Callable[[], None]] = {"tortie-closed.service": open_up}
-            for name in contract.names():
-                if name != made.name:
-                    removals[f"policy backend {name}"] = partial(contract.load(name).remove, made.options)
-            for subject, remove in removals.items():
-                try:
-                    await asyncio.to_thread(remove)
-                except TortieError as error:
-                    self._left = Noted(subject=subject, reason=f"what it left stays: {error}")
-            self._wake()
+        await self._leftovers.run()
 
     def close(self) -> None:
         """What is in force stays so."""
@@ -312,8 +298,13 @@ class Enforcement:
         """The newest backend is in force: the others end, and what any other left is removed."""
         for name in list(self._running)[:-1]:
             self._end(name)
-        self._alone = self._made
-        self._others_may_go.set()
+        made = self._alone = self._made
+        assert made is not None
+        removals: dict[str, Callable[[], None]] = {"tortie-closed.service": open_up}
+        for name in contract.names():
+            if name != made.name:
+                removals[_subject(name)] = partial(contract.load(name).remove, made.options)
+        self._leftovers.remove(removals)
         if self._lenient_until == math.inf:
             self._lenient_until = now + LENIENT_S
         LOG.info("policy is in force", backend=self.name)
@@ -328,3 +319,7 @@ class Enforcement:
 
     def _is_meant(self, interface: str) -> bool:
         return interface.startswith(self._state.interface_prefixes) or interface in self._state.interfaces
+
+
+def _subject(backend: str) -> str:
+    return f"policy backend {backend}"

@@ -14,9 +14,14 @@ from typing import Any
 
 import pytest
 
+from tests.netns.agent.conftest import AgentFactory
 from tests.netns.agent.running import ApiError, RunningAgent
 from tests.netns.agent.test_life import PREFIX, Ping, endpoint, endpoint_key, pair, put
 from tests.netns.conftest import Namespace, NetnsFactory
+from tortie.kernel.netfilter import table
+from tortie.kernel.netfilter.message import Family
+from tortie.kernel.netfilter.socket import NetfilterSocket
+from tortie.kernel.netfilter.transaction import commit
 
 __all__ = ["pair"]
 
@@ -106,6 +111,18 @@ def test_another_backend_under_traffic(pair: tuple[RunningAgent, Namespace], one
     assert ping.lost() == 0
     agent.wait(lambda board: not traces(agent, one))
     assert not traces(agent, one)
+
+
+def test_what_cannot_be_removed_is_named_until_it_can_be(agents: AgentFactory) -> None:
+    agent = agents("host-a")
+    flags = table.OWNED if table.can_persist() else table.TableFlag.OWNER
+    named = "tortie-closed.service"
+    with NetfilterSocket.open_in(agent.namespace.path) as owner:
+        commit(owner, [table.put(table.Table(Family.INET, "tortie-closed", flags))])
+        agent.start_and_wait()
+        agent.wait(lambda board: named in [each["subject"] for each in board["problems"]])
+    agent.wait(lambda _: "closed" not in agent.namespace.run("nft list tables"))
+    agent.wait(lambda board: named not in [each["subject"] for each in board["problems"]])
 
 
 def traces(agent: RunningAgent, backend: str) -> str:
