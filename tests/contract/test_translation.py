@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from ipaddress import IPv4Address, ip_address, ip_network
 
 import msgspec
 import pytest
 
 from tests.contract.arena import Arena
+from tests.contract.test_hosts import send_as_host
 from tests.contract.test_life import MACS, OPEN, Host, host
 from tests.unit.intent.policy_text import packet, workload
 from tortie.intent.packet import Flow, Route
@@ -81,6 +83,44 @@ def test_addresses_leave_as_the_judge_says(host: Host, settings: PolicySettings)
     assert {CASES[number]: ends for number, ends in found.items()} == {
         CASES[number]: tuple(ends) for number, ends in expected.items()
     }
+
+
+OF_HOST = [
+    "- 10.65.0.77:9 > 198.51.100.1:80 udp",
+    "- 10.65.0.77:9 > 198.51.100.126:80 udp",
+    "- 10.65.0.77:9 > 192.0.2.1:80 udp",
+    "- 10.65.0.77:9 > 10.65.0.2:80 udp",
+    "- 10.65.0.77:9 > 203.0.113.7:80 udp",
+    "- 172.18.203.125:9 > 198.51.100.1:80 udp",
+]
+
+
+@pytest.mark.parametrize("settings", [PolicySettings(), PolicySettings(nat_excludes_hosts=True)], ids=["all", "hosts"])
+def test_what_the_host_sends_from_a_pool_is_translated_too(host: Host, settings: PolicySettings) -> None:
+    arena: Arena = host.arena
+    arena.namespace.run("ip address add 10.65.0.77/32 dev lo")
+    changes = msgspec.structs.replace(CHANGES, settings=settings)
+    state = PolicyState()
+    host.take(changes)
+    state.take(changes)
+    expected = {}
+    for number, text in enumerate(OF_HOST):
+        arena.forget_flows(host.socket)
+        one = packet(text)
+        judged = verdict(state, one, Flow.NEW, arena.fib)
+        assert judged.action == "accept", text
+        expected[text] = tuple(judged.translated or (one.source, one.destination))
+        arena.namespace.call(partial(send_as_host, one, number))
+    found = {
+        OF_HOST[mark]: (frame.source, frame.destination) for mark, (_, frame) in arena.received(set(range(6))).items()
+    }
+    assert found == expected
+    leaving = ip_address("172.18.203.125")
+    assert [text for text, ends in expected.items() if ends[0] == leaving] == [
+        OF_HOST[0],
+        *([] if settings.nat_excludes_hosts else [OF_HOST[1]]),
+        OF_HOST[5],
+    ]
 
 
 def test_the_hosts_own_interface_is_one_to_the_world(host: Host) -> None:

@@ -317,12 +317,17 @@ class Journey:
         return decision
 
     def _from_host(self) -> Verdict:
+        """What the host sends, policy is asked about as it was sent, and a pool's address is translated after that."""
         out = self._out_interface()
         if self.state.governs(out):
             if self.state.workload(out) is None:
                 return self._drop(Reason.UNKNOWN_INTERFACE)
             return self._accept(Reason.FROM_HOST)
-        return self._of_host(Direction.EGRESS, out)
+        found = self._of_host(Direction.EGRESS, out)
+        if found.action != "accept" or self.flow is not Flow.NEW:
+            return found
+        self._translate_source(out)
+        return msgspec.structs.replace(found, translated=self._translation())
 
     def _of_host(self, direction: Direction, interface: str) -> Verdict:
         """The normal policies of the host endpoint of an interface."""
@@ -429,8 +434,6 @@ class Journey:
         endpoint: ResourceKey | None,
         hit: Hit | None,
     ) -> Verdict:
-        now, before = self.packet, self.original
-        changed = (now.source, now.destination) != (before.source, before.destination)
         return Verdict(
             action=action,
             reason=reason,
@@ -438,8 +441,13 @@ class Journey:
             rule=hit.rule.origin if hit and hit.rule else None,
             tier=hit.tier if hit else "",
             trace=tuple(self.trace),
-            translated=Translation(now.source, now.destination) if changed and action == "accept" else None,
+            translated=self._translation() if action == "accept" else None,
         )
+
+    def _translation(self) -> Translation | None:
+        now, before = self.packet, self.original
+        changed = (now.source, now.destination) != (before.source, before.destination)
+        return Translation(now.source, now.destination) if changed else None
 
 
 def _is_failsafe(ports: tuple[FailsafePort, ...], packet: Packet, peer: Address, port: int | None) -> bool:

@@ -264,12 +264,23 @@ def test_the_rest_of_the_host_has_no_untracked_policies() -> None:
         ("caliopen 10.65.0.4:9 > 10.70.0.1:80 tcp", None),
         ("caliopen 192.0.2.1:9 > 198.51.100.1:80 tcp", None),
         ("eth0 198.51.100.1:9 > 10.65.0.1:80 tcp", None),
+        # The host's own packets like any: by where they come from.
+        ("- 10.65.0.77:9 > 198.51.100.1:80 tcp", ("172.18.203.125", "198.51.100.1")),
+        ("- 10.65.0.77:9 > 10.70.0.1:80 tcp", None),
+        ("- 172.18.203.125:9 > 198.51.100.1:80 tcp", None),
     ],
 )
 def test_translation(text: str, expected: tuple[str, str] | None) -> None:
     found = verdict(STATE, packet(text), Flow.NEW, FIB)
     assert found.action == "accept"
     assert found.translated == (Translation(*map(ip_address, expected)) if expected else None)
+
+
+def test_what_the_host_may_not_send_or_answers_is_not_translated() -> None:
+    closed = host_endpoint("closed", "eth0")
+    state = msgspec.structs.replace(STATE, host_endpoints={closed.key: closed})
+    sent = packet("- 10.65.0.77:9 > 198.51.100.1:80 tcp")
+    assert [verdict(state, sent, flow, FIB).translated for flow in (Flow.NEW, Flow.ESTABLISHED)] == [None, None]
 
 
 def test_a_chosen_source_and_hosts_that_are_spared() -> None:
