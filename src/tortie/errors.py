@@ -5,6 +5,7 @@
     ├── UsageError             the user asked for something that cannot be: say why, exit 2
     ├── DatastoreError
     │   ├── Unavailable        retry with backoff; the last known state stays in force
+    │   │   └── NoStore        nothing is where one would be kept: make it, or ask whether the place is right
     │   ├── Conflict           somebody wrote first: read again, decide again
     │   ├── AlreadyExists      a create met an object
     │   ├── NotFound           an update or delete met nothing
@@ -78,6 +79,10 @@ class DatastoreError(TortieError):
 
 class Unavailable(DatastoreError):
     """No answer from the datastore now."""
+
+
+class NoStore(Unavailable):
+    """There is no store where it would be kept: in a file."""
 
 
 class Conflict(DatastoreError):

@@ -14,14 +14,14 @@ from tortie.datastore import format, open_datastore
 from tortie.datastore.api import Datastore
 from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
-from tortie.errors import DatastoreError, FormatTooNew, Unavailable, UsageError
+from tortie.errors import DatastoreError, FormatTooNew, NoStore, Unavailable, UsageError
 from tortie.model.keys import from_path, kind_prefix
 from tortie.model.kind import Kind
 
 T = TypeVar("T")
 
 # What is wrong with the store itself, and not with an object: then it matters why it is this store.
-_OF_THE_STORE = (DatastoreError, Unavailable, FormatTooNew)
+_OF_THE_STORE = (DatastoreError, Unavailable, NoStore, FormatTooNew)
 
 
 @asynccontextmanager

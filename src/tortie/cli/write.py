@@ -27,7 +27,7 @@ from tortie.cli.outcome import APPLY, CREATE, REPLACE, VALIDATE, Outcome, Verb, 
 from tortie.cli.store import opened
 from tortie.cli.wording import sentence
 from tortie.datastore.resources import Resources
-from tortie.errors import AlreadyExists, DatastoreError, InvalidResource
+from tortie.errors import AlreadyExists, DatastoreError, InvalidResource, NoStore
 from tortie.model.resource import Resource
 
 Write = Callable[[Resources, Resource[Any]], Awaitable[object]]
@@ -127,12 +127,13 @@ def _collector_at_rest() -> Iterator[None]:
 async def _write(
     access: Access, verb: Verb, write: Write, given: Sequence[Document], namespaces: Namespaces
 ) -> Outcome:
+    judged = await _judge(access, verb, given, namespaces)
+    _stop_if_unreadable(judged)
+    for warning in judged.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    done = 0
+    # What is refused makes no store: one that is kept in a file comes with the first object for it.
     async with opened(access, create=verb is not REPLACE) as resources:
-        judged = await judge(given, namespaces, None if verb is CREATE else stored_in(resources))
-        _stop_if_unreadable(judged)
-        for warning in judged.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        done = 0
         errors = judged.wrong
         if judged.resources:
             await check_version(resources)
@@ -144,6 +145,19 @@ async def _write(
             )
             errors = [*errors, *map(sentence, failures)]
         return of_write(verb, _kinds(given), len(given), done, errors)
+
+
+async def _judge(access: Access, verb: Verb, given: Sequence[Document], namespaces: Namespaces) -> Judged:
+    """Beside what is stored, unless the objects must be new; in a store that is not made yet nothing is."""
+    if verb is CREATE:
+        return await judge(given, namespaces, None)
+    try:
+        async with opened(access) as resources:
+            return await judge(given, namespaces, stored_in(resources))
+    except NoStore:
+        if verb is REPLACE:
+            raise
+        return await judge(given, namespaces, None)
 
 
 def _stop_if_unreadable(judged: Judged) -> None:

@@ -41,6 +41,24 @@ B = pool("b", "10.66.0.0/16")
 C = pool("c", "10.67.0.0/16")
 
 
+@pytest.mark.parametrize("verb", ["apply", "create"])
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (pool("a", "10.65.0.0/16", ", natOutgoin: true"), "natOutgoin"),
+        (pool("a", "nonsense"), "valid subnet"),
+        (pool("a", "10.65.0.0/16") + "---\nkind: [\n", "line 8"),
+    ],
+)
+def test_what_is_refused_makes_no_store(tortie: Tortie, verb: str, text: str, said: str) -> None:
+    refused = tortie(verb, "-f", "-", stdin=text)
+    assert refused.code == 1
+    assert said in refused.stdout + refused.stderr
+    assert not tortie.store.exists()
+    assert tortie(verb, "-f", "-", stdin=A).code == 0
+    assert tortie.names("ippools") == ["a"]
+
+
 @pytest.mark.parametrize(
     ("verb", "kinds", "total", "done", "errors", "expected"),
     [

@@ -21,7 +21,7 @@ from tests.unit.datastore.backends import Spawn, SqliteBackend
 from tortie.datastore.api import Compare, Put
 from tortie.datastore.sqlite import SqliteDatastore
 from tortie.datastore.sqlite.file import StoreFile
-from tortie.errors import Compacted, DatastoreError, FormatTooNew, Unavailable
+from tortie.errors import Compacted, DatastoreError, FormatTooNew, NoStore, Unavailable
 
 LOCK = """
 import sqlite3, sys
@@ -115,11 +115,11 @@ class TestLocked:
 
 class TestNotAStore:
     async def test_directory_missing(self, directory: Path) -> None:
-        await refused(directory / "no" / "tortie.db", Unavailable, f"{directory}/no does not exist")
+        await refused(directory / "no" / "tortie.db", NoStore, f"{directory}/no does not exist")
 
     async def test_file_missing(self, directory: Path) -> None:
         path = directory / "tortie.db"
-        await refused(path, Unavailable, "tortie.db does not exist")
+        await refused(path, NoStore, "tortie.db does not exist")
         assert not path.exists()
 
     async def test_directory_in_its_place(self, directory: Path) -> None:

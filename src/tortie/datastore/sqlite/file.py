@@ -26,7 +26,7 @@ from urllib.parse import quote
 
 from tortie.datastore.sqlite import rows, schema
 from tortie.datastore.sqlite.bell import ring
-from tortie.errors import DatastoreError, Unavailable
+from tortie.errors import DatastoreError, NoStore, Unavailable
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -159,7 +159,7 @@ class StoreFile:
             found = self.path.stat()
         except FileNotFoundError:
             missing = self.path if self.path.parent.is_dir() else self.path.parent
-            raise Unavailable(
+            raise NoStore(
                 f"datastore {self.path}: {missing} does not exist; is the path right, and has the agent been started?"
             ) from None
         except OSError as error:
