@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import msgspec
 import pytest
 
-from tests.contract.test_hosts import Witness, disagreements, passes
+from tests.contract.test_hosts import Witness, disagreements, passes, send_as_host
 from tests.contract.test_life import ALL, OPEN, RECEIVER, SENDER, Host, host
 from tests.unit.intent.policy_text import packet, policy, workload
 from tortie.intent.policy import PolicySettings
@@ -66,3 +68,16 @@ def test_the_host_says_nothing_to_an_interface_without_an_endpoint(host: Host) -
     witness = Witness(host)
     told = [passes(host, witness, packet(f"- {US}:9 > 10.65.0.{n}:80 udp"), n) for n in (1, 2)]
     assert told == [True, False]
+
+
+def test_the_host_says_nothing_there_by_others_translation_either(host: Host) -> None:
+    """Whose rules change the destination where the host sends, after its first route was found."""
+    run = host.arena.namespace.run
+    run("nft add table ip theirs && nft 'add chain ip theirs output { type nat hook output priority -100; }'")
+    run("nft add rule ip theirs output ip daddr 198.51.100.1 dnat to 10.65.0.1")
+    run("nft add rule ip theirs output ip daddr 198.51.100.2 dnat to 10.65.0.2")
+    host.take(CHANGES)
+    host.take(msgspec.structs.replace(CHANGES, workloads={RECEIVER.key: None}))
+    for last in (1, 2):
+        host.arena.namespace.call(partial(send_as_host, packet(f"- {US}:9 > 198.51.100.{last}:80 udp"), last))
+    assert {mark: interface for mark, (interface, _) in host.arena.received(set()).items()} == {1: "calia"}

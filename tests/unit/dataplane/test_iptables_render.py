@@ -234,7 +234,9 @@ def test_an_interface_has_the_endpoint_that_names_it_or_has_its_address_or_the_o
 
 def test_without_host_endpoints_nothing_is_asked_of_them() -> None:
     rows = hooks((), MARKS, Ours(PREFIXES))
-    assert jumps(rows) == ["raw PREROUTING", "filter FORWARD", "filter INPUT", "filter OUTPUT"]
+    where = ["raw PREROUTING", "filter FORWARD", "filter INPUT", "filter OUTPUT", "mangle POSTROUTING"]
+    assert jumps(rows) == where
+    assert arguments(rows, 4, "mangle", "tortie-leave") == ["-m conntrack --ctstate DNAT -j tortie-by-known-"]
     assert arguments(rows, 4, "filter", "tortie-forward") == [
         "-j MARK --set-xmark 0x0/0x30000",
         "-j tortie-by-from-",

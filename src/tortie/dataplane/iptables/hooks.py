@@ -7,7 +7,7 @@
                          endpoint; accepted if the last one that was asked allowed it
     filter INPUT         a workload's packets to this host; those of host endpoints
     filter OUTPUT        nothing leaves by an interface that only looks like a workload's; then host endpoints
-    mangle POSTROUTING   host endpoints again, for what the host sent and somebody translated
+    mangle POSTROUTING   the last two again, for what the host sent and somebody translated
 
 Packets that nobody has anything to say of go through all of them and out at the end, to whatever rules stand below.
 """
@@ -158,6 +158,8 @@ def _output(places: Places, marks: Marks) -> Iterator[Rule]:
 
 
 def _leave(places: Places, marks: Marks) -> Iterator[Rule]:
+    """Only here the kernel calls a translated packet's interface by its new name, by whosever rules it has it."""
+    yield Rule(f"-m conntrack --ctstate DNAT -j {by(KNOWN)}")
     if LEAVING in places:
         yield Rule(f"{not_waiting(marks)} -j RETURN")
         yield clear_mark(marks.both)

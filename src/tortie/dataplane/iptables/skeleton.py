@@ -19,7 +19,7 @@ from tortie.dataplane.iptables.chains import (
 )
 from tortie.dataplane.iptables.dispatch import by, tree
 from tortie.dataplane.iptables.drops import drop_rows, dropped
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, RAW, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
 from tortie.intent.packet import IPIP, UDP
 from tortie.intent.policy import Family, PolicySettings, WorkloadPolicy
 from tortie.intent.verdict import Reason
@@ -44,6 +44,7 @@ _DROPPED_IN_FILTER = (
 def skeleton(settings: PolicySettings, marks: Marks) -> Rows:
     """Every row that stands whatever the endpoints are, but for where packets are met, and the dispatch."""
     rows = drop_rows(RAW, _DROPPED_IN_RAW, settings) | drop_rows(FILTER, _DROPPED_IN_FILTER, settings)
+    rows |= drop_rows(MANGLE, (Reason.UNKNOWN_INTERFACE,), settings)
     for family in FAMILIES:
         rows |= chain(family, RAW, CHECKED, _checked(family, settings))
         rows |= chain(family, FILTER, ALLOW, [set_mark(marks.allowed)])
@@ -81,7 +82,8 @@ def dispatch(
     rows |= tree(FILTER, FROM, "-i", {**ways, **left_alone}, unknown_in)
     ways = {name: f"-g {chains[1]}" for name, chains in workloads.items()}
     rows |= tree(FILTER, TO, "-o", {**ways, **left_alone}, unknown_out)
-    rows |= tree(FILTER, KNOWN, "-o", dict.fromkeys((*workloads, *left_alone), "-j RETURN"), unknown_out)
+    for table in (FILTER, MANGLE):
+        rows |= tree(table, KNOWN, "-o", dict.fromkeys((*workloads, *left_alone), "-j RETURN"), unknown_out)
     return rows
 
 
