@@ -112,9 +112,10 @@ class LabelIndex(Generic[Item]):
         return (self._item(number) for number in self._members[selector])
 
     def matching(self, item: Item) -> tuple[Selector, ...]:
-        """The watched selectors that an item matches, in no particular order; O(watched)."""
+        """The watched selectors that an item matches, in no particular order; O(those that ask for its labels)."""
         number = self._numbers[item]
-        return tuple(selector for selector, members in self._members.items() if number in members)
+        candidates = self._asked(self._labels[number].items()) | self._match_nothing
+        return tuple(selector for selector in candidates if number in self._members[selector])
 
     def matches(self, item: Item, selector: Selector) -> bool:
         number = self._numbers.get(item)

@@ -54,7 +54,7 @@ class Closing:
 
     def closed(self, chains: Chains) -> Chains:
         """What applies to an endpoint, closed where a denial stands in it."""
-        if named(chains).isdisjoint(self._denials):
+        if not self._denials or named(chains).isdisjoint(self._denials):
             return chains
         before = self._closing_chain(chains.pre_dnat)
         return Chains(

@@ -11,7 +11,7 @@ from tortie.calc.firewall import Firewall
 from tortie.calc.settings import in_force
 from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.policy import Address
-from tortie.intent.state import PolicyState
+from tortie.intent.state import PolicyChanges, PolicyState
 from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec
 from tortie.model.kinds.profile import DEFAULT_ALLOW
 from tortie.model.resource import Quarantined, Resource, ResourceKey
@@ -64,17 +64,31 @@ class Cluster:
     def whole(self) -> PolicyState:
         """As if every endpoint of the cluster were on one node, with the settings of all nodes: for what applies to
         whom, wherever it is."""
-        firewall = Firewall(None)
-        firewall.configure(self._settings(""))
-        for key, value in self._objects.items():
-            firewall.update(key, value)
-        for key, endpoint in self.of_kind("WorkloadEndpoint").items():
-            spec = endpoint.spec
-            local = LocalEndpoint(key=key, interface=spec.interface_name, mac="", addresses=spec.ip_networks)
-            firewall.update_local(key, local)
-        state = PolicyState()
-        state.take(firewall.flush())
+        firewall, state = Firewall(None), PolicyState()
+        state.take(self._news(firewall, self._objects))
         return state
+
+    def whole_before_and_after(self, after: Cluster) -> tuple[PolicyState, PolicyState]:
+        """The `whole` of both; the second is made of the first by what differs, which is cheap if that is little."""
+        firewall, state = Firewall(None), PolicyState()
+        state.take(self._news(firewall, self._objects))
+        keys = self._objects.keys() | after._objects.keys()
+        changes = after._news(firewall, [key for key in keys if self._objects.get(key) is not after._objects.get(key)])
+        return state, state.changed(changes)
+
+    def _news(self, firewall: Firewall, keys: Iterable[ResourceKey]) -> PolicyChanges:
+        """What a calculation of the whole makes of these objects as they are here."""
+        firewall.configure(self._settings(""))
+        for key in keys:
+            value = self._objects.get(key)
+            firewall.update(key, value)
+            if key.kind == "WorkloadEndpoint":
+                local = None
+                if isinstance(value, Resource):
+                    spec = value.spec
+                    local = LocalEndpoint(key=key, interface=spec.interface_name, mac="", addresses=spec.ip_networks)
+                firewall.update_local(key, local)
+        return firewall.flush()
 
     def _compute(self, node: str) -> PolicyState:
         firewall, endpoints = Firewall(node), EndpointCalculator(node)

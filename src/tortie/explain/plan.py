@@ -81,9 +81,9 @@ def plan(before: Cluster, after: Cluster) -> Plan:
 class _Planner:
     def __init__(self, before: Cluster, after: Cluster) -> None:
         self._after = after
-        self._states = (before.whole, after.whole)
+        self._states = before.whole_before_and_after(after)
         self._changed = set(_changed_policies(*self._states))
-        self._peers = {family: list(_peers(after, family)) for family in (4, 6)}
+        self._peers = {family: list(_peers(self._states[1], family)) for family in (4, 6)}
 
     def plan(self) -> Plan:
         old, new = (_endpoints(state) for state in self._states)
@@ -211,8 +211,13 @@ def _changed_policies(before: PolicyState, after: PolicyState) -> Iterator[Resou
     """Policies and profiles whose rules changed, or what their sets hold."""
     for key in before.policies.keys() | after.policies.keys():
         old, new = before.policies.get(key), after.policies.get(key)
-        if old != new or (new is not None and any(_set(before, each) != _set(after, each) for each in new.sets())):
+        if old != new or (new is not None and any(_differs(before, after, each) for each in new.sets())):
             yield key
+
+
+def _differs(before: PolicyState, after: PolicyState, set_id: str) -> bool:
+    old, new = _set(before, set_id), _set(after, set_id)
+    return old is not new and old != new
 
 
 def _set(state: PolicyState, set_id: str) -> object:
@@ -223,8 +228,8 @@ def _endpoints(state: PolicyState) -> dict[ResourceKey, Endpoint]:
     return {**state.workloads, **state.host_endpoints}
 
 
-def _peers(cluster: Cluster, family: int) -> Iterator[tuple[Address, str]]:
-    for key, endpoint in _endpoints(cluster.whole).items():
+def _peers(state: PolicyState, family: int) -> Iterator[tuple[Address, str]]:
+    for key, endpoint in _endpoints(state).items():
         for address in endpoint.addresses:
             if address.version == family:
                 yield address, key.full_name

@@ -125,6 +125,27 @@ class PolicyState(msgspec.Struct, kw_only=True):
         self.hosts = self.hosts if changes.hosts is None else changes.hosts
         self.settings = changes.settings or self.settings
 
+    def changed(self, changes: PolicyChanges) -> PolicyState:
+        """This state with the changes; itself it stays as it is, and what did not change is the same in both."""
+        after = msgspec.structs.replace(
+            self,
+            workloads=dict(self.workloads),
+            host_endpoints=dict(self.host_endpoints),
+            policies=dict(self.policies),
+            sets=dict(self.sets),
+            port_sets=dict(self.port_sets),
+        )
+        for set_id in changes.changed_sets:
+            if (found := self.sets.get(set_id)) is not None:
+                after.sets[set_id] = AddressSet(
+                    id=found.id, addresses=set(found.addresses), networks=set(found.networks)
+                )
+            else:
+                ports = self.port_sets[set_id]
+                after.port_sets[set_id] = PortSet(id=ports.id, members=set(ports.members))
+        after.take(changes)
+        return after
+
     @property
     def tables(self) -> Tables:
         return Tables(self.policies, self.sets, self.port_sets)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.unit.calc.cluster import resource
 from tests.unit.explain.scene import OBJECTS, endpoint, policy
 from tortie.explain import Cluster
 from tortie.explain.pieces import Piece
@@ -149,3 +151,20 @@ def _allows(cluster: Cluster, key: ResourceKey, packet: Packet) -> bool:
     state = cluster.whole
     hits = list(decide(state.workloads[key].policy.ingress, Direction.INGRESS, packet, state.tables))
     return bool(hits) and hits[-1].action is Action.ALLOW
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"GlobalNetworkPolicy(default.db)": policy("db", selector="all()", ingress=[{"action": "Deny"}])},
+        {"GlobalNetworkPolicy(default.db)": None, "Profile(open)": None},
+        {"WorkloadEndpoint(default/a-tortie-web-eth0)": endpoint("web", "b", "10.65.0.9")},
+        {"WorkloadEndpoint(default/a-tortie-web-eth0)": None, "GlobalNetworkSet(office)": None},
+        {"FelixConfiguration(default)": resource("FelixConfiguration", "default", {"maxIpsetSize": 1})},
+    ],
+)
+def test_what_comes_after_is_the_same_by_what_differs_or_from_the_beginning(changes: dict[str, Any]) -> None:
+    kept = [each for each in OBJECTS if str(each.key) not in changes]
+    before, after = Cluster(OBJECTS), Cluster([*kept, *(each for each in changes.values() if each is not None)])
+    assert before.whole_before_and_after(after) == (before.whole, after.whole)
+    assert after.whole_before_and_after(before) == (after.whole, before.whole)
