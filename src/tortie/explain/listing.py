@@ -10,7 +10,7 @@ from tortie.explain.cluster import Cluster
 from tortie.explain.observed import RuleKey
 from tortie.explain.party import find_party
 from tortie.explain.words import rule_in_words
-from tortie.intent.policy import WHOLE_OBJECT, Chain, Direction, HostEndpointPolicy, WorkloadPolicy
+from tortie.intent.policy import SET_ABOVE_LIMIT, WHOLE_OBJECT, Chain, Direction, HostEndpointPolicy, WorkloadPolicy
 from tortie.model.names import suggestion
 from tortie.model.resource import ResourceKey
 
@@ -30,7 +30,7 @@ class Listed(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.key[1]} {self.key[2]}" if self.key[2] != WHOLE_OBJECT else f"{self.key[1]}, as a whole"
+        return f"{self.key[1]} {self.key[2]}" if self.key[2] >= 0 else f"{self.key[1]}, as a whole"
 
 
 class Place(NamedTuple):
@@ -66,10 +66,12 @@ def endpoints_of(cluster: Cluster, policy: ResourceKey) -> list[Place]:
 
 
 def rules_of(cluster: Cluster, policy: ResourceKey, direction: str) -> list[Listed]:
-    """The rules of a policy or a profile in a direction; of one that is broken what stands for all of them."""
+    """The rules of a policy or a profile in a direction; of one that is closed what stands for all of them."""
     found = cluster.get(policy)
     if found is None:
         return [Listed((str(policy), direction, WHOLE_OBJECT), "closed, since it breaks the rules of its kind")]
+    if (oversize := cluster.whole.oversize.get(policy)) is not None:
+        return [Listed((str(policy), direction, SET_ABOVE_LIMIT), f"closed, since {oversize}")]
     rules = found.spec.ingress if direction == Direction.INGRESS else found.spec.egress
     return [Listed((str(policy), direction, n), rule_in_words(rule)) for n, rule in enumerate(rules)]
 

@@ -10,7 +10,7 @@ from tests.unit.calc.cluster import resource
 from tests.unit.explain.scene import OBJECTS, policy
 from tortie.errors import UsageError
 from tortie.explain import Cluster
-from tortie.explain.listing import Place, endpoints_of, find_endpoint, find_policy, policies_of
+from tortie.explain.listing import Place, endpoints_of, find_endpoint, find_policy, policies_of, rules_of
 from tortie.model.resource import Quarantined, ResourceKey
 
 HOST = resource("HostEndpoint", "b-eth0", {"node": "b", "interfaceName": "eth0"}, {"role": "host"})
@@ -93,3 +93,13 @@ def test_a_name_of_two_kinds() -> None:
     with pytest.raises(UsageError, match=r"GlobalNetworkPolicy/default\.db, StagedGlobalNetworkPolicy/default\.db"):
         find_policy(cluster, "default.db")
     assert find_policy(cluster, "GlobalNetworkPolicy/default.db").kind == "GlobalNetworkPolicy"
+
+
+def test_what_a_set_above_the_limit_closes_is_listed_as_closed() -> None:
+    cluster = Cluster([*OBJECTS, resource("FelixConfiguration", "default", {"maxIpsetSize": 1})])
+    (db,) = (key for key in cluster.keys if "-db-" in key.name)
+    (closed,) = {place.policy for place in policies_of(cluster, db)}
+    assert closed.name == "default.db"
+    (rule,) = rules_of(cluster, closed, "egress")
+    assert rule.name == "egress, as a whole"
+    assert rule.text.startswith("closed, since the set of app ==")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tortie.dataplane.l3.facts import Facts
-from tortie.dataplane.l3.governed import Governed
+from tortie.dataplane.l3.governed import GOVERNED, Governed
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.originals import RECORD, Originals
 from tortie.dataplane.l3.responder import AnswerTable, AskedTable, FilterTable, open_responder
@@ -60,5 +60,5 @@ def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
         tables[Kind.ASKED] = AskedTable(responder.asked)
         tables[Kind.ANSWER] = AnswerTable(responder.answers)
         tables[Kind.FILTER] = FilterTable(sock, responder)
-    facts = Facts(sock, ipv6, Governed(state_dir / "governed-interfaces"))
+    facts = Facts(sock, ipv6, Governed(state_dir / GOVERNED))
     return MadeL3(L3(tables, facts, HostSettings(), partial(lookup, sock), program_id), reason)

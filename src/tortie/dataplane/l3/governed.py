@@ -18,6 +18,8 @@ from tortie.kernel import netns
 
 LOG = structlog.get_logger(__name__)
 
+GOVERNED = "governed-interfaces"  # the file's name
+
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _NAMESPACE = "/proc/thread-self/ns/net"
 _SLACK = 4096  # lines of the past that may stand before a rewrite is worth it

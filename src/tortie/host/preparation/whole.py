@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tortie.bootstrap import Bootstrap
 from tortie.dataplane.l3.facts import Facts
+from tortie.dataplane.l3.governed import GOVERNED, Governed
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.originals import RECORD, Originals
 from tortie.dataplane.l3.rows import Kind
@@ -51,7 +52,7 @@ class Preparation:
         self._settings = settings
         self._root = root
         self._host = Host(settings, root=root)
-        self._sysctls = _sysctls()
+        self._sysctls = _sysctls(Path(settings.state_dir))
         self._todo: list[Wanted] = []
         self._left_alone: list[tuple[Wanted, State]] = []
         for each in wanted(frozenset(filter(self._is_installed, Service)), self._sysctls):
@@ -159,10 +160,10 @@ def remove(root: Path = Path("/")) -> None:
         own_file.remove(root / path.relative_to("/"))
 
 
-def _sysctls() -> dict[str, str]:
+def _sysctls(state_dir: Path) -> dict[str, str]:
     """What the agent sets for the host as a whole, in that order."""
     with NetlinkSocket() as sock:
-        facts = Facts(sock, Path("/proc/sys/net/ipv6").exists())
+        facts = Facts(sock, Path("/proc/sys/net/ipv6").exists(), Governed(state_dir / GOVERNED))
         for _ in facts.resync():
             continue
         rows = HostSettings().rows(facts)
