@@ -28,7 +28,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for program in EVERYTHING:
         (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / program).touch()
-    monkeypatch.setattr(whole, "_sysctls", lambda: SYSCTLS)
+    monkeypatch.setattr(whole, "_sysctls", lambda _: SYSCTLS)
     monkeypatch.setattr(sysctl, "read", SYSCTLS.__getitem__)
     monkeypatch.setattr(Host, "named", lambda *_: iter(()))
     return tmp_path
@@ -118,7 +118,7 @@ def test_one_of_ours_that_says_something_else_is_changed_and_only_the_change_tol
 ) -> None:
     list(prepare().do())
     fewer = {"ipv4/ip_forward": "1"}
-    monkeypatch.setattr(whole, "_sysctls", lambda: fewer)
+    monkeypatch.setattr(whole, "_sysctls", lambda _: fewer)
     (step,) = prepare().steps()
     assert "    -net/ipv6/conf/eth0.10/accept_ra = 2" in step.splitlines()
     assert "ip_forward" not in step
@@ -154,7 +154,7 @@ def test_who_runs_is_told_and_a_failure_stops_nothing(
 def test_sysctls_are_recorded_before_a_boot_hides_what_they_were(
     root: Path, prepare: Callable[[], Preparation], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole, "_sysctls", lambda: {"ipv4/ip_forward": "1"})
+    monkeypatch.setattr(whole, "_sysctls", lambda _: {"ipv4/ip_forward": "1"})
     monkeypatch.setattr(sysctl, "read", lambda _: "0")
     list(prepare().do())
     assert "ipv4/ip_forward\t0" in (root / "state/original-sysctls").read_text().splitlines()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from tortie.access import Access
 from tortie.bootstrap import Bootstrap
+from tortie.dataplane.l3.governed import GOVERNED
 from tortie.dataplane.l3.originals import RECORD
 
-_STATE = ("snapshot.json", "policy-was-in-force", "accepted-cluster", "drained", RECORD)
+_STATE = ("snapshot.json", "policy-was-in-force", "accepted-cluster", "drained", GOVERNED, RECORD)
 _BESIDE = (".new", ".tmp")  # of a file that was being replaced
 
 
