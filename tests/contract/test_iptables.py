@@ -98,7 +98,25 @@ def test_rules_that_others_flush_come_back(host: Host, flushed: str) -> None:
     before = host.ruleset()
     iptables(host, flushed)
     assert host.ruleset() != before
-    host.driver.run_until(lambda: host.ruleset() == before)
+    host.driver.run_until(lambda: host.backend.repairs.times > 0)
+    assert host.ruleset() == before
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+    assert host.backend.repairs.open_ms > 0
+    writes = host.backend.writes
+    iptables(host, "-A INPUT -s 203.0.113.9 -j DROP")  # none of ours
+    host.settle()
+    assert (host.backend.writes, host.backend.repairs.times) == (writes, 1)
+
+
+@pytest.mark.parametrize("backend_name", ["iptables-nft"])
+def test_everything_that_others_flush_comes_back(host: Host) -> None:
+    """To nftables the tables of iptables-nft are like any others."""
+    host.take(ALL_BY_SET)
+    before = host.ruleset()
+    host.arena.namespace.run("nft flush ruleset; ipset flush")
+    assert host.passes(DENIED) == [True]
+    host.driver.run_until(lambda: host.backend.repairs.times > 0)
+    assert host.ruleset() == before
     assert host.passes(ALLOWED, DENIED) == [True, False]
 
 

@@ -15,9 +15,10 @@ from tests.contract.arena import WORLD, A, Arena, B
 from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import packet, policy, profile, workload
-from tortie.dataplane.contract import Options, PolicyBackend, load, names
+from tortie.dataplane.contract import Options, PolicyBackend, Repairs, load, names
 from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyChanges
+from tortie.kernel.netfilter import table
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
 OPEN = profile("open", ingress="Allow", egress="Allow")
@@ -215,6 +216,33 @@ def test_others_cannot_flush_it(host: Host) -> None:
     assert host.passes(ALLOWED, DENIED) == [True, False]
     host.settle()
     assert "theirs" not in host.ruleset()
+
+
+def test_what_others_flush_comes_back_where_the_kernel_cannot_keep_them_from_it(
+    netns: NetnsFactory, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Before Linux 6.9."""
+    monkeypatch.setattr(table, "can_persist", lambda: False)
+    arena = Arena(netns("host"))
+    host = Host(arena, "nftables", tmp_path)
+    try:
+        host.take(ALL)
+        assert "owner" not in host.ruleset()
+        before = host.ruleset()
+        writes = host.backend.writes
+        host.driver.run_until(lambda: host.backend.in_sync)
+        assert (host.backend.writes, host.backend.repairs) == (writes, Repairs())
+        for number, flushed in enumerate(("nft flush ruleset", "nft flush chain inet tortie forward-to")):
+            host.arena.namespace.run(flushed)
+            assert host.ruleset() != before
+            host.driver.run_until(lambda number=number: host.backend.repairs.times > number)  # type: ignore[misc]
+            assert sorted(host.ruleset().split()) == sorted(before.split())
+            assert host.passes(ALLOWED, DENIED) == [True, False]
+            assert host.backend.repairs.open_ms > 0
+    finally:
+        host.stop()
+        host.socket.close()
+        arena.close()
 
 
 def test_a_policy_that_changes_back_and_forth_loses_and_leaks_nothing(host: Host) -> None:

@@ -296,6 +296,8 @@ class Agent:
                 errors=self._journal.entries,
                 writes=self._l3.writes,
                 policy_writes=self._policy.writes,
+                policy_repairs=self._policy.repairs.times,
+                policy_open_ms=self._policy.repairs.open_ms,
             )
         )
 

@@ -22,7 +22,7 @@ import structlog
 
 from tortie.agent.leftovers import Leftovers
 from tortie.dataplane import contract
-from tortie.dataplane.contract import Options, PolicyBackend
+from tortie.dataplane.contract import Options, PolicyBackend, Repairs
 from tortie.dataplane.events import Listener
 from tortie.dataplane.flows import FlowAudit
 from tortie.dataplane.l3.facts import Facts, Judged
@@ -44,6 +44,8 @@ RETRY_S = 1.0
 # Between two looks at what each endpoint lacks, while something does: 10 us an endpoint.
 LOOK_AGAIN_S = 1.0
 LENIENT_S = 60.0
+# Between two lines of the log about what others change and is repaired.
+TELL_REPAIRS_S = 10.0
 
 
 class Wanted(NamedTuple):
@@ -80,6 +82,8 @@ class Enforcement:
         self._lacking: dict[ResourceKey, str] = {}
         self._look_at = 0.0  # loop time of the next look at them
         self._ended_writes = 0
+        self._told_repairs = Repairs()
+        self._tell_repairs_at = 0.0  # loop time
 
     def configure(self, settings: Settings) -> None:
         """Takes the settings in force; another backend is made by the next `apply`."""
@@ -157,6 +161,7 @@ class Enforcement:
         if self._alone != self._made and self._settled and backend.in_sync:
             self._let_others_go(now)
         self._look_for_lacking(now)
+        self._tell_repairs(now)
         return False
 
     def cut(self, now: float) -> bool:
@@ -247,6 +252,11 @@ class Enforcement:
         backend = self._newest
         return dict if backend is None else backend.counts(policies)
 
+    @property
+    def repairs(self) -> Repairs:
+        """What others changed of what the backend in force wrote."""
+        return Repairs() if self._newest is None else self._newest.repairs
+
     def next_due(self) -> float | None:
         due = [backend.next_due() for backend in self._running.values()] + [self._flows.next_due()]
         if self._made != self._wanted or self._problem is not None:
@@ -316,6 +326,19 @@ class Enforcement:
             self._look_at = now + LOOK_AGAIN_S
             looked = ((key, self.missing(key)) for key in self._state.workloads)
             self._lacking = {key: reason for key, reason in looked if reason}
+
+    def _tell_repairs(self, now: float) -> None:
+        repairs, told = self.repairs, self._told_repairs
+        if repairs == told or now < self._tell_repairs_at:
+            return
+        self._told_repairs, self._tell_repairs_at = repairs, now + TELL_REPAIRS_S
+        if repairs.times:
+            LOG.warning(
+                "another program changed the rules of policy: repaired",
+                backend=self.name,
+                repairs=repairs.times,
+                last_open_ms_at_most=repairs.open_ms,
+            )
 
     def _is_meant(self, interface: str) -> bool:
         return interface.startswith(self._state.interface_prefixes) or interface in self._state.interfaces

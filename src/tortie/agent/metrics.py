@@ -75,6 +75,9 @@ def _of_kernel(board: Board) -> Iterator[Metric]:
     yield _gauge("rows_pending_by_reason", text, ("reason",), _by_reason(board))
     yield _counter("rows_written", "Kernel rows of routing written or deleted.", (), [((), board.writes)])
     yield _counter("policy_rows_written", "Kernel rows of policy written or deleted.", (), [((), board.policy_writes)])
+    yield _counter("policy_repairs", "Repairs of what others changed of policy.", (), [((), board.policy_repairs)])
+    text = "How long at most the last such change was in force."
+    yield _gauge("policy_open_seconds", text, (), [((), board.policy_open_ms / 1000)])
     backend = [((board.policy_backend,), 1)] if board.policy_backend else []
     yield _gauge("policy_backend_info", "1, with who enforces policy.", ("backend",), backend)
     text = "Revision whose policy holds for every packet."

@@ -148,7 +148,12 @@ def _dropped(board: Board) -> list[tuple[str, str, str]]:
 def _policy(board: Board) -> str:
     # An agent of before 0.2, which does not know these, may still run beside this command.
     backend, revision = board.get("policy_backend"), board.get("enforced_revision")
-    return f"{backend}, enforced up to revision {revision}" if backend else "not in force"
+    if not backend:
+        return "not in force"
+    repairs = board.get("policy_repairs")
+    open_ms = board.get("policy_open_ms")
+    repaired = f", repaired {repairs} times, the last time open for {open_ms} ms at most" if repairs else ""
+    return f"{backend}, enforced up to revision {revision}{repaired}"
 
 
 def _section(heading: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str]) -> Iterator[str]:

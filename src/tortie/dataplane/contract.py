@@ -33,6 +33,15 @@ class Options(NamedTuple):
     xtables_lock: str = "/run/xtables.lock"
 
 
+class Repairs(NamedTuple):
+    """How often others changed what was in force, and it was put right again."""
+
+    times: int = 0
+    # Of the last one: from the last look that found all in order to the end of the repair. So long at most something
+    # may have passed that policy denies.
+    open_ms: int = 0
+
+
 class PolicyBackend(Protocol):
     """Enforces policy in the network namespace of the thread that made it.
 
@@ -74,6 +83,10 @@ class PolicyBackend(Protocol):
     @property
     def writes(self) -> int:
         """Rows written or removed since the start."""
+
+    @property
+    def repairs(self) -> Repairs:
+        """What others did since the start."""
 
     @property
     def in_sync(self) -> bool:

@@ -105,5 +105,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[Logged, ...] = ()  # the last ones, oldest first
     writes: int = 0  # kernel rows of routing written since the agent started
     policy_writes: int = 0  # and those of policy
+    policy_repairs: int = 0  # how often others changed rows of policy, and they were put right
+    policy_open_ms: int = 0  # the last time, for so long at most
     loop_lag_ms: float = 0.0
     vitals: Vitals = Vitals()

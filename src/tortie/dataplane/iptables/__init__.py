@@ -43,7 +43,7 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
             Kind.CHAIN: chains,
             Kind.JUMP: JumpTable(xtables, chains),
         }
-        return IptablesSink(tables, KernelWatch(xtables, sock), options.prefixes, marks)
+        return IptablesSink(tables, KernelWatch(xtables, chains, sock), options.prefixes, marks)
 
     def close_sink() -> None:
         xtables.close()

@@ -12,6 +12,7 @@ from math import inf
 
 import msgspec
 
+from tortie.dataplane.contract import Repairs
 from tortie.dataplane.iptables.sink import Facts, IptablesSink, View
 from tortie.intent.policy import Address, AddressSet, ObjectKey, Policy, PortSet, RuleOrigin
 from tortie.intent.report import Count, Noted
@@ -35,7 +36,7 @@ class IptablesBackend:
         self._count = count
         self._wake = wake
         self._work: Future[View] | None = None
-        self._view = View({}, (), 0, False, inf)
+        self._view = View({}, (), 0, Repairs(), False, inf)
         self._new: list[PolicyChanges] = []
         self._facts = Facts()
         self._observed = False  # since the last work began
@@ -111,6 +112,10 @@ class IptablesBackend:
     @property
     def writes(self) -> int:
         return self._view.writes
+
+    @property
+    def repairs(self) -> Repairs:
+        return self._view.repairs
 
     @property
     def in_sync(self) -> bool:

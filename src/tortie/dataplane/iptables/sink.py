@@ -10,8 +10,10 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import Any, NamedTuple
 
+from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
 from tortie.dataplane.iptables.dispatch import Ours
@@ -58,6 +60,7 @@ class View(NamedTuple):
     lacking: Mapping[ObjectKey, str]  # of endpoints that are not in force, what they lack
     pending: tuple[Noted, ...]
     writes: int
+    repairs: Repairs
     in_sync: bool
     next_due: float
 
@@ -91,6 +94,9 @@ class IptablesSink:
         self._started = False
         self._unread: dict[Kind, str] = dict.fromkeys(Kind, "not read yet")  # kinds of which nothing is certain
         self._reading: Backoff[None] = Backoff()
+        self._in_order_at: float | None = None  # when the last pass began that left everything right
+        self._repairing = False
+        self._repairs = Repairs()
         self._prefixes = prefixes
         self._marks = marks
         self._settings = PolicySettings()
@@ -253,17 +259,26 @@ class IptablesSink:
         if reread:
             self._started = True
             self._unread = dict.fromkeys(Kind, "to be read again")
+            self._watch.doubt()
             self._reading.clear(None)
         if self._started:
             try:
+                self._look(now)
                 self._repair(now)
             except KernelError as error:
                 self._unread = dict.fromkeys(Kind, str(error))
+                self._watch.doubt()
                 self._reading.failed(None, now)
         return self._view(now)
 
+    def _look(self, now: float) -> None:
+        """Sees whether others changed anything since the last look."""
+        found = self._watch.changed()
+        if found:
+            self._unread |= dict.fromkeys(found, "changed by somebody else")
+            self._repairing = self._in_order_at is not None
+
     def _repair(self, now: float) -> None:
-        self._unread |= dict.fromkeys(self._watch.changed(), "changed by somebody else")
         if self._unread and self._reading.due(None, now):
             # Before the reading: what others change meanwhile is to be seen the next time.
             self._watch.note()
@@ -271,8 +286,15 @@ class IptablesSink:
                 self._reconcilers[kind].resync()
             self._unread = {}
             self._reading.clear(None)
-        if not self._unread and self._write(now):
+        if self._unread:
+            return
+        wrote = self._write(now)
+        if wrote:
             self._watch.note()
+        if self._in_sync:
+            if self._repairing and wrote and self._in_order_at is not None:
+                self._repairs = Repairs(self._repairs.times + 1, round(1000 * (monotonic() - self._in_order_at)))
+            self._repairing, self._in_order_at = False, now
 
     def _write(self, now: float) -> bool:
         """Sets go whole: with a set goes what is in it, and its members are then gone already. True if it wrote."""
@@ -285,6 +307,10 @@ class IptablesSink:
                 pass
         # A chain that was refused was written too, as a denial.
         return self._writes != before or any(each.failures for each in self._reconcilers.values())
+
+    @property
+    def _in_sync(self) -> bool:
+        return not self._unread and all(each.in_sync for each in self._reconcilers.values())
 
     @property
     def _writes(self) -> int:
@@ -303,12 +329,13 @@ class IptablesSink:
     # --- How it stands
 
     def _view(self, now: float) -> View:
-        in_sync = not self._unread and all(each.in_sync for each in self._reconcilers.values())
+        in_sync = self._in_sync
         due = [each.next_due() for each in self._reconcilers.values()]
         return View(
             lacking={} if in_sync else dict(self._lacking()),
             pending=tuple(self._pending()),
             writes=self._writes,
+            repairs=self._repairs,
             in_sync=in_sync,
             next_due=min(time for time in (*due, now + WATCH_S) if time is not None),
         )

@@ -39,6 +39,7 @@ from tortie.kernel.netfilter.rule import Figures
 from tortie.kernel.netfilter.xtables import Xtables
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 _EMPTY = ChainSpec(())
 _CLOSED = chain_of([Rule("-j DROP", "refused by the kernel: closed")])
@@ -192,23 +193,26 @@ def parse(family: Family, text: str) -> Listed:
 
 
 class ChainTable:
-    """Our chains with all of their rules."""
+    """Our chains with all of their rules. A family in doubt is listed; of the other it is known what is there."""
 
     def __init__(self, xtables: Xtables) -> None:
         self._xtables = xtables
+        self._doubtful: set[Family] = set(FAMILIES)
         self._known: dict[ChainKey, ChainSpec] = {}
         self.jumps: dict[ChainKey, list[tuple[bool, str]]] = {}  # as last read, for the table of jumps
 
+    def doubt(self, families: Iterable[Family]) -> None:
+        """Others changed something of these families."""
+        self._doubtful.update(families)
+
     def read(self, wanted: Collection[ChainKey]) -> Mapping[ChainKey, ChainSpec]:
-        chains: dict[ChainKey, ChainSpec] = {}
-        self.jumps = {}
-        for family in FAMILIES:
+        for family in sorted(self._doubtful):
             listed = parse(family, self._xtables.save(family))
-            chains |= listed.chains
-            self.jumps |= listed.jumps
+            self._known = _of_others(family, self._known) | listed.chains
+            self.jumps = _of_others(family, self.jumps) | listed.jumps
             self._xtables.watch(family, {key.table for key in listed.chains})
-        self._known = dict(chains)
-        return chains
+            self._doubtful.discard(family)
+        return self._known
 
     def put(self, rows: Mapping[ChainKey, ChainSpec]) -> Mapping[ChainKey, TortieError]:
         failed: dict[ChainKey, TortieError] = {}
@@ -317,9 +321,18 @@ class ChainTable:
         return {}
 
     def _restore(self, family: Family, by_table: Mapping[str, list[str]]) -> None:
-        if by_table:
+        if not by_table:
+            return
+        try:
             self._xtables.restore(family, restored(by_table))
-            self._xtables.watch(family, by_table.keys())
+        except KernelError:
+            self.doubt([family])  # of several tables some may be written
+            raise
+        self._xtables.watch(family, by_table.keys())
+
+
+def _of_others(family: Family, rows: Mapping[ChainKey, V]) -> dict[ChainKey, V]:
+    return {key: value for key, value in rows.items() if key.family != family}
 
 
 def _closed(key: ChainKey) -> ChainSpec:
@@ -365,6 +378,7 @@ class JumpTable:
                 if by_table:
                     self._xtables.restore(family, restored(by_table))
             except KernelError as error:
+                self._chains.doubt([family])
                 failed |= dict.fromkeys(some, error)
         return failed
 

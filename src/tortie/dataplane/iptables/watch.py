@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-from tortie.dataplane.iptables.rows import OWN_SET, Kind
+from tortie.dataplane.iptables.rows import FAMILIES, OWN_SET, Kind
+from tortie.dataplane.iptables.table import ChainTable
 from tortie.kernel.netfilter import ipset
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.xtables import Xtables
@@ -20,6 +21,9 @@ class Watch(Protocol):
     def note(self) -> None:
         """What happened up to now is known."""
 
+    def doubt(self) -> None:
+        """Nothing that is known counts any more: the next reading is of everything."""
+
     def changed(self) -> list[Kind]:
         """Of which rows some may be others than at the last `note`."""
 
@@ -27,8 +31,9 @@ class Watch(Protocol):
 class KernelWatch:
     """Sizes of tables and sets, events of nf_tables."""
 
-    def __init__(self, xtables: Xtables, sock: NetfilterSocket) -> None:
+    def __init__(self, xtables: Xtables, chains: ChainTable, sock: NetfilterSocket) -> None:
         self._xtables = xtables
+        self._chains = chains
         self._sock = sock
         self._sizes: Hashable = None
 
@@ -36,11 +41,15 @@ class KernelWatch:
         self._xtables.note()
         self._sizes = self._read_sizes()
 
+    def doubt(self) -> None:
+        self._chains.doubt(FAMILIES)
+
     def changed(self) -> list[Kind]:
         found: list[Kind] = []
         if self._read_sizes() != self._sizes:
             found += [Kind.SET, Kind.MEMBER]
-        if self._xtables.changed():
+        if families := self._xtables.changed():
+            self._chains.doubt(families)
             found += [Kind.CHAIN, Kind.JUMP]
         return found
 

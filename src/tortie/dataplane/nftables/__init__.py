@@ -1,12 +1,14 @@
 """Policy by nftables, in a table of our own.
 
 `rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `cover` keeps
-prefixes apart; `table` is the kernel's side; `sink` joins them; `counting` and `drops` read what was counted.
+prefixes apart; `table` is the kernel's side and `watch` sees what others do to it; `sink` joins them; `counting` and
+`drops` read what was counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from tortie.dataplane.contract import Backend, Options
@@ -21,9 +23,11 @@ from tortie.dataplane.nftables.table import (
     MemberTable,
     SetTable,
     open_table,
+    put_table,
     remove_table,
     traces,
 )
+from tortie.dataplane.nftables.watch import TableWatch
 from tortie.intent.report import Count
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.socket import NetfilterSocket
@@ -36,7 +40,7 @@ _DISPATCH = frozenset({ARRIVE, WORKLOADS, *FROM.values(), *TO.values(), *HOST_MA
 
 def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
     """The backend for the network namespace of the socket, which keeps the table as long as it is open."""
-    open_table(sock)
+    flags = open_table(sock)
     sets, chains = SetTable(sock), ChainTable(sock)
     tables: dict[Kind, Table[Any, Any]] = {
         Kind.SET: sets,
@@ -46,7 +50,8 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
         Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
         Kind.BASE: BaseChainTable(chains),
     }
-    return NftablesBackend(tables, chains, prefixes)
+    watch = None if flags else TableWatch(sock)
+    return NftablesBackend(tables, chains, partial(put_table, sock, flags), watch, prefixes)
 
 
 def _open(options: Options) -> NftablesBackend:

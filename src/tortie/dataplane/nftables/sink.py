@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
@@ -24,6 +25,7 @@ from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
 from tortie.dataplane.nftables.translation import floating, outgoing
+from tortie.dataplane.nftables.watch import TableWatch
 from tortie.intent.policy import (
     Address,
     AddressSet,
@@ -55,6 +57,9 @@ ENTRIES_PER_PASS = 500  # of which each counts
 ROWS_PER_PASS = 200
 _PER_PASS = {Kind.MEMBER: MEMBERS_PER_PASS, Kind.ENTRY: ENTRIES_PER_PASS}
 
+# How soon others' changes are looked for.
+WATCH_S = 0.1
+
 Owner = tuple[str, object]
 
 
@@ -68,8 +73,22 @@ class Use(NamedTuple):
 class NftablesBackend:
     """The policy backend."""
 
-    def __init__(self, tables: Mapping[Kind, Table[Any, Any]], chains: ChainTable, prefixes: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        tables: Mapping[Kind, Table[Any, Any]],
+        chains: ChainTable,
+        put_table: Callable[[], None],
+        watch: TableWatch | None,
+        prefixes: tuple[str, ...],
+    ) -> None:
         self._chains = chains
+        self._put_table = put_table
+        self._watch = watch  # None: nobody else can change the table
+        self._look_at = 0.0
+        self._in_order_at: float | None = None  # when the last pass ended that left everything right
+        self._reading: Iterator[None] | None = None  # back what others changed
+        self._writes_before_repair: int | None = None  # None: nobody changed anything
+        self._repairs = Repairs()
         self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in Kind}
         self._prefixes = prefixes
         self._exempt: frozenset[str] = frozenset()
@@ -317,12 +336,15 @@ class NftablesBackend:
 
     def resync(self) -> Iterator[None]:
         """Reads everything back, a kind of rows a step; raises KernelError, after which it is to be done again."""
+        self._put_table()
         for reconciler in self._reconcilers.values():
             reconciler.resync()
             yield
 
     def apply(self, now: float) -> bool:
         """Writes what is due, then removes what is; True when more is due at once."""
+        if self._look_for_others(now):
+            return True
         for kind, reconciler in self._reconcilers.items():
             limit = _PER_PASS.get(kind, ROWS_PER_PASS)
             before = reconciler.writes
@@ -335,7 +357,30 @@ class NftablesBackend:
             if self._reconcilers[kind].apply_deletes(now, _PER_PASS.get(kind, ROWS_PER_PASS)):
                 return True
         self._chains.remove_emptied()
+        self._note_repair(now)
         return False
+
+    def _look_for_others(self, now: float) -> bool:
+        """Reads everything back if somebody changed the table; True while that goes on."""
+        if self._watch is not None and now >= self._look_at:
+            self._look_at = now + WATCH_S
+            if self._watch.changed():
+                self._reading = self.resync()
+                self._writes_before_repair = self.writes
+        if self._reading is not None:
+            for _ in self._reading:
+                return True
+            self._reading = None
+        return False
+
+    def _note_repair(self, now: float) -> None:
+        """Everything that is due is written."""
+        if not self.in_sync:
+            return
+        before, self._writes_before_repair = self._writes_before_repair, None
+        if before not in (None, self.writes) and self._in_order_at is not None:
+            self._repairs = Repairs(self._repairs.times + 1, round(1000 * (now - self._in_order_at)))
+        self._in_order_at = now
 
     def missing(self, key: ObjectKey) -> str:
         """What an endpoint's policy still lacks in the kernel; empty when it is in force."""
@@ -366,12 +411,16 @@ class NftablesBackend:
         return sum(reconciler.writes for reconciler in self._reconcilers.values())
 
     @property
+    def repairs(self) -> Repairs:
+        return self._repairs
+
+    @property
     def busy(self) -> bool:
         return False
 
     @property
     def in_sync(self) -> bool:
-        return all(reconciler.in_sync for reconciler in self._reconcilers.values())
+        return self._reading is None and all(reconciler.in_sync for reconciler in self._reconcilers.values())
 
     def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
         """A reader, for any thread, of what the rules of these policies have counted."""
@@ -389,11 +438,15 @@ class NftablesBackend:
         return read
 
     def next_due(self) -> float | None:
-        """When a failed row should be tried again."""
-        due = (reconciler.next_due() for reconciler in self._reconcilers.values())
+        """When a failed row should be tried again, or others' changes be looked for."""
+        due = [reconciler.next_due() for reconciler in self._reconcilers.values()]
+        if self._watch is not None:
+            due.append(self._look_at)
         return min((time for time in due if time is not None), default=None)
 
     def close(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
         self._chains.close()
 
 

@@ -41,9 +41,15 @@ _NOTHING = Figures(0, 0)
 CLOSED = ChainSpec((KernelRule(rule.body([Decide(DROP)]), "refused by the kernel: closed"),))
 
 
-def open_table(sock: NetfilterSocket) -> None:
-    """Makes the table, or adopts it with all that is in it. Idempotent for one socket."""
+def open_table(sock: NetfilterSocket) -> TableFlag:
+    """Makes the table, or adopts it with all that is in it; what keeps others from it. Idempotent for one socket."""
     flags = OWNED if table.can_persist() else TableFlag(0)
+    put_table(sock, flags)
+    return flags
+
+
+def put_table(sock: NetfilterSocket, flags: TableFlag) -> None:
+    """The same where it is known what the kernel can do; the table may be gone, if nothing keeps others from it."""
     commit(sock, [table.put(Table(Family.INET, TABLE, flags))])
 
 

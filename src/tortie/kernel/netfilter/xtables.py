@@ -49,12 +49,12 @@ _ALWAYS = ("filter", "raw")
 _GET_INFO = 64
 _INFO_BYTES = 84
 _NAME_BYTES = 32
-_LEVEL = {4: socket.SOL_IP, 6: socket.IPPROTO_IPV6}
-_ADDRESS_FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
+_LEVEL: dict[Family, int] = {4: socket.SOL_IP, 6: socket.IPPROTO_IPV6}
+_ADDRESS_FAMILY: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 # Of events; when more is waiting than this, something changed that is worth a look.
 _EVENTS_APIECE = 100
 _EVENT_BYTES = 1024 * 1024
-_FAMILY = {NfFamily.IP: 4, NfFamily.IP6: 6}
+_FAMILY: dict[int, Family] = {NfFamily.IP: 4, NfFamily.IP6: 6}
 _PROC_NAME = {4: "ip", 6: "ip6"}
 _NF_FAMILY = {4: NfFamily.IP, 6: NfFamily.IP6}
 
@@ -168,9 +168,9 @@ class Xtables:
         """What happened up to now is known; called in the thread that made this."""
         self._watch.note()
 
-    def changed(self) -> bool:
-        """Whether somebody changed the tables since `note`; microseconds. A change that leaves a legacy table with as
-        many rules of the same sizes is not seen.
+    def changed(self) -> frozenset[Family]:
+        """Of which families somebody changed the tables since `note`; microseconds. A change that leaves a legacy table
+        with as many rules of the same sizes is not seen.
         """
         return self._watch.changed()
 
@@ -186,7 +186,7 @@ def _output(command: list[str], stdin: str = "", environment: Mapping[str, str] 
         raise _kernel_error(error) from error
 
 
-def _tables_at_first() -> set[tuple[int, str]]:
+def _tables_at_first() -> set[tuple[Family, str]]:
     return {(family, table) for family in _FAMILY.values() for table in _ALWAYS}
 
 
@@ -206,8 +206,8 @@ class _LegacySizes:
 
     def __init__(self) -> None:
         self.tables = _tables_at_first()
-        self._sockets: dict[int, socket.socket] = {}
-        self._noted: list[bytes] = []
+        self._sockets: dict[Family, socket.socket] = {}
+        self._noted: dict[tuple[Family, str], bytes] = {}
         with mapped("open a raw socket"):
             for family, address_family in _ADDRESS_FAMILY.items():
                 self._sockets[family] = socket.socket(address_family, socket.SOCK_RAW, socket.IPPROTO_RAW)
@@ -219,13 +219,14 @@ class _LegacySizes:
     def note(self) -> None:
         self._noted = self._sizes()
 
-    def changed(self) -> bool:
-        return self._sizes() != self._noted
+    def changed(self) -> frozenset[Family]:
+        now = self._sizes()
+        return frozenset(each[0] for each in now if now[each] != self._noted.get(each))
 
-    def _sizes(self) -> list[bytes]:
-        return [self._info(family, table) for family, table in sorted(self.tables)]
+    def _sizes(self) -> dict[tuple[Family, str], bytes]:
+        return {each: self._info(*each) for each in self.tables}
 
-    def _info(self, family: int, table: str) -> bytes:
+    def _info(self, family: Family, table: str) -> bytes:
         value = bytearray(table.encode().ljust(_INFO_BYTES, b"\0"))
         with mapped(f"look at table {table} of {_PROGRAM[family]}"):
             libc.getsockopt(self._sockets[family].fileno(), _LEVEL[family], _GET_INFO, value)
@@ -246,20 +247,25 @@ class _NftEvents:
         self._events.close()
         self._events = self._open()
 
-    def changed(self) -> bool:
-        while True:
+    def changed(self) -> frozenset[Family]:
+        found: set[Family] = set()
+        while len(found) < len(_FAMILY):
             messages, lost = self._events.receive(_EVENTS_APIECE)
-            if lost or any(map(self._is_ours, messages)):
-                return True
+            if lost or self._events.losing:
+                return frozenset(_FAMILY.values())
             if not messages:
-                return False
+                break
+            found.update(family for each in messages if (family := self._of_ours(each)) is not None)
+        return frozenset(found)
 
     @staticmethod
     def _open() -> EventSocket:
         return EventSocket(NETLINK_NETFILTER, GROUPS, _EVENT_BYTES)
 
-    def _is_ours(self, message: Message) -> bool:
+    def _of_ours(self, message: Message) -> Family | None:
+        """The family of the table of ours that the message is about."""
         if message.type >> 8 != NF_TABLES:
-            return False
-        family, attributes = open_message(message)
-        return (_FAMILY.get(family, 0), attributes.text(TABLE)) in self.tables
+            return None
+        number, attributes = open_message(message)
+        family = _FAMILY.get(number)
+        return family if family is not None and (family, attributes.text(TABLE)) in self.tables else None

@@ -48,6 +48,11 @@ class EventSocket:
     ) -> None:
         self.close()
 
+    @property
+    def losing(self) -> bool:
+        """Some were lost, and what is queued is older: not all of that has been thrown away yet."""
+        return self._losing
+
     def receive(self, limit: int) -> tuple[list[Message], bool]:
         """The messages that are there, at once, and whether some before the next ones are lost."""
         messages: list[Message] = []

@@ -77,6 +77,23 @@ def test_a_lock_that_is_held_too_long(
     host.call(lambda: tables.restore(4, CHAIN.format(table="filter")))
 
 
+@pytest.mark.parametrize("variant", [Variant.NFT])
+def test_more_changes_than_the_socket_holds_are_seen_at_once(
+    host: Namespace, tables: Xtables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is queued before the loss is as much as many looks would take."""
+    rules = "".join(f"-A mine -s 10.{number >> 8}.{number & 255}.0/24 -j DROP\n" for number in range(5000))
+    host.call(lambda: tables.restore(4, f"*filter\n:mine - [0:0]\n{rules}COMMIT\n"))
+    host.call(tables.note)
+    assert tables.changed() == frozenset()
+    for _ in range(3):
+        host.run("iptables-nft -F")
+        assert tables.changed() == {4, 6}  # which ones is lost
+        host.call(tables.note)
+        host.call(lambda: tables.restore(4, f"*filter\n{rules}COMMIT\n"))
+        host.call(tables.note)
+
+
 def test_sets_are_listed_and_their_sizes_seen(host: Namespace, sock: NetfilterSocket) -> None:
     def put(*lines: str) -> None:
         host.call(lambda: ipset.restore(lines))
