@@ -42,12 +42,16 @@ _INTERFACE_V6 = {
     "disable_ipv6": "0",
     "addr_gen_mode": "1",  # none: the link-local address is ours to set
     "accept_dad": "0",
-    "forwarding": "1",
+    # Whether packets are forwarded is for `all` to say. Here it says that the kernel takes router solicitations, of
+    # which each makes a neighbour: a workload would fill the table that all share, in 1024 messages.
+    "forwarding": "0",
     "accept_ra": "0",  # a workload must not route the host (CVE-2020-13597)
     "accept_redirects": "0",
 }
 
-# Without the eBPF responder the kernel's proxy ARP answers what it has a route for, at once instead of after 0.8 s.
+# Without the eBPF responder the kernel's proxy ARP answers what it has a route for, at once instead of after 0.8 s, and
+# to solicitations the kernel itself, which says that it is a router where it forwards.
+_PROXY_V6 = {"ipv6/conf/{0}/forwarding": "1"}
 _PROXY_V4 = {"ipv4/conf/{0}/proxy_arp": "1", "ipv4/neigh/{0}/proxy_delay": "0"}
 
 HOST_SYSCTLS_V4 = {
@@ -95,7 +99,8 @@ def _sysctls(link: Link, ipv6: bool, responder: int) -> Rows:
     if ipv6:
         values |= {f"ipv6/conf/{link.name}/{name}": value for name, value in _INTERFACE_V6.items()}
     if not responder:
-        values |= {path.format(link.name): value for path, value in _PROXY_V4.items()}
+        proxy = _PROXY_V4 | _PROXY_V6 if ipv6 else _PROXY_V4
+        values |= {path.format(link.name): value for path, value in proxy.items()}
     return sysctl_rows(values)
 
 

@@ -195,14 +195,20 @@ class MacTable:
         return {}
 
 
+_FORWARDING = "/forwarding"
+_ALL_FORWARDING = f"ipv6/conf/all{_FORWARDING}"
+
+
 class SysctlTable:
     """Settings below /proc/sys/net; the value before ours is recorded once, for `tortie node reset`."""
 
     def __init__(self, originals: Originals) -> None:
         self._originals = originals
+        self._known: set[str] = set()  # that are ours to set
 
     def read(self, wanted: Collection[str]) -> Mapping[str, str]:
         rows: dict[str, str] = {}
+        self._known |= set(wanted)
         for path in wanted:
             try:
                 rows[path] = sysctl.read(path)
@@ -219,13 +225,23 @@ class SysctlTable:
                     for aside in sysctl.written_with(path):
                         self._originals.record(aside, sysctl.read(aside))
                     self._originals.record(path, before)
-                    sysctl.write(path, value)
+                    self._write(path, value)
+                self._known.add(path)
             except KernelError as error:
                 failed[path] = error
         return failed
 
+    def _write(self, path: str, value: str) -> None:
+        """Forwarding for all is set by the kernel for each interface as well, and ours stay as they were."""
+        ours = [each for each in self._known if each.endswith(_FORWARDING)] if path == _ALL_FORWARDING else []
+        before = self.read(ours)
+        sysctl.write(path, value)
+        for each in before.keys() - {path}:
+            sysctl.write(each, before[each])
+
     def delete(self, keys: Collection[str]) -> Mapping[str, TortieError]:
         """A setting of an interface that was let go stays: nobody knows what the next user of it wants."""
+        self._known -= set(keys)
         return {}
 
 

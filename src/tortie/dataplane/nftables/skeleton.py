@@ -1,5 +1,8 @@
 """The base chains, and what every endpoint shares: where packets are met, what a workload may send, how one is dropped.
 
+    before defragmentation
+                      fragments: the same question as in prerouting, since the kernel puts together what came by
+                      different interfaces
     prerouting, raw   iifname -> arrive-IFNAME: is the sender who it says it is? An interface that only looks like a
                       workload's is dropped here
     forward           established passes; iifname -> what its endpoint may send
@@ -41,6 +44,7 @@ from tortie.kernel.netfilter.expression import (
     CtKey,
     CtState,
     Expression,
+    Exthdr,
     Lookup,
     Meta,
     MetaKey,
@@ -63,12 +67,14 @@ EXEMPT = "exempt"
 CHECKED = "arrive-checked"
 CHECKED_UDP = "arrive-checked-udp"
 TO_HOST = "to-host"
+FRAGMENTS = "arrive-in-fragments"
 
 # Of drops that are told of, a second; all are counted.
 TOLD_PER_S = 100
 
 _LINK_LOCAL = IPv6Network("fe80::/10")
 NFPROTO = {4: b"\x02", 6: b"\x0a"}
+_FRAGMENT_HEADER = 44  # RFC 8200 4.5
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
 
 
@@ -85,6 +91,8 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...]) -> Rows:
         CHECKED_UDP: ChainSpec(tuple(_checked_udp(settings))),
         CHECKED: ChainSpec(tuple(_checked(settings))),
         TO_HOST: ChainSpec(tuple(_to_host(settings))),
+        FRAGMENTS: ChainSpec(tuple(_prerouting(prefixes))),
+        "fragments": _base(InetHook.PREROUTING, Priority.DEFRAGMENTATION - 1, _fragments()),
         "prerouting": _base(InetHook.PREROUTING, Priority.RAW, _prerouting(prefixes)),
         "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, _forward(MetaKey.IIFNAME, FROM)),
         "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, _forward(MetaKey.OIFNAME, TO)),
@@ -159,6 +167,12 @@ def _prerouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
             Lookup(EXEMPT, inverted=True),
             to=dropped(Reason.UNKNOWN_INTERFACE),
         )
+
+
+def _fragments() -> Iterator[KernelRule]:
+    more_or_offset = Bitwise(b"\x3f\xff", b"\0\0")
+    yield rule(*_family(4), Payload(Base.NETWORK, 6, 2), more_or_offset, Cmp(b"\0\0", Op.NEQ), to=goto(FRAGMENTS))
+    yield rule(*_family(6), Exthdr(_FRAGMENT_HEADER, 0, 1, present=True), Cmp(b"\1"), to=goto(FRAGMENTS))
 
 
 def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:

@@ -46,6 +46,7 @@ class NetdevHook(enum.IntEnum):
 class Priority(enum.IntEnum):
     """Where others hook in (NF_IP_PRI_*): the lower comes first."""
 
+    DEFRAGMENTATION = -400
     RAW = -300
     CONNTRACK = -200
     MANGLE = -150
