@@ -11,7 +11,7 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from ipaddress import ip_network
 from typing import Any, Final, NamedTuple
 
@@ -20,6 +20,7 @@ from tortie.calc.peers import KINDS as PEERS
 from tortie.calc.peers import PeerCalculator
 from tortie.calc.policies import Chains, PolicyCalculator
 from tortie.calc.sets import SetCalculator
+from tortie.errors import Problem
 from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.policy import (
     Address,
@@ -156,6 +157,11 @@ class Firewall:
             hosts=self._news_of_hosts(),
             settings=self._news_of_settings(),
         )
+
+    @property
+    def missing(self) -> Mapping[ResourceKey, tuple[Problem, ...]]:
+        """What does not exist and an endpoint of this node needs, as of the last flush."""
+        return self._policies.missing
 
     def _update_endpoint(self, key: ResourceKey, resource: Resource[Any] | None) -> None:
         is_ours = resource is not None and self._is_here(resource.spec)

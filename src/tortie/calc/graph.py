@@ -2,7 +2,8 @@
 
 Invariants:
 * The intent depends on the objects present, never on the order or the number of the updates that led there.
-* A quarantined object counts as absent and is listed with its reasons; the others are not touched by it.
+* A quarantined object counts as absent and is listed with its reasons, as is what is missing; the
+  others are not touched by it.
 * Nothing is computed that no changed object feeds into.
 """
 
@@ -39,6 +40,7 @@ class Graph:
         self._endpoints = EndpointCalculator(node)
         self._objects: dict[str, dict[ResourceKey, Resource[Any]]] = {kind: {} for kind in _BGP_KINDS | _SETTINGS_KINDS}
         self._quarantined: dict[ResourceKey, tuple[Problem, ...]] = {}
+        self._missing: dict[ResourceKey, tuple[Problem, ...]] = {}
         self._dirty = set(_BGP_KINDS | _SETTINGS_KINDS)
         self._dirty_policy = True
         self._dirty_quarantine = False
@@ -86,12 +88,16 @@ class Graph:
         endpoints = self._endpoints.flush(limit)
         for key, local in endpoints.items():
             self._firewall.update_local(key, local)
+        policy = None if self._endpoints.pending else self._firewall.flush() or None
+        if self._firewall.missing != self._missing:
+            self._missing = dict(self._firewall.missing)
+            self._dirty_quarantine = True
         changes = Changes(
             endpoints=endpoints,
-            policy=None if self._endpoints.pending else self._firewall.flush() or None,
+            policy=policy,
             bgp=bgp,
             settings=settings,
-            quarantined=dict(self._quarantined) if self._dirty_quarantine else None,
+            quarantined={**self._missing, **self._quarantined} if self._dirty_quarantine else None,
         )
         self._dirty.clear()
         self._dirty_policy = self._dirty_quarantine = False

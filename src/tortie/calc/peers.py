@@ -10,7 +10,6 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import ip_address
 from sys import intern
 from typing import Any, Final
 
@@ -111,5 +110,5 @@ def _peer(spec: Any, labels: Mapping[str, str]) -> Peer:
 
 def _split(nets: Iterable[Network]) -> tuple[tuple[Address, ...], tuple[Network, ...]]:
     """Prefixes of a single address are addresses: a set holds both, each in the form that is looked up fastest."""
-    addresses = [ip_address(net.network_address) for net in nets if net.prefixlen == net.max_prefixlen]
+    addresses = [net.network_address for net in nets if net.prefixlen == net.max_prefixlen]
     return tuple(addresses), tuple(net for net in nets if net.prefixlen < net.max_prefixlen)

@@ -21,8 +21,9 @@ from tortie.calc.applied import Applied, Sort, applied
 from tortie.calc.labels import LabelIndex
 from tortie.calc.rulebook import Rulebook, of_policy, of_profile
 from tortie.calc.sets import SetCalculator
+from tortie.errors import Problem
 from tortie.intent.policy import Action, BothWays, Chain, Direction, Policy, Tier
-from tortie.model.kinds.profile import ProfileSpec
+from tortie.model.kinds.profile import DEFAULT_ALLOW, ProfileSpec
 from tortie.model.kinds.tier import BUILT_IN, TierSpec
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 from tortie.model.selector import Selector
@@ -69,6 +70,7 @@ class PolicyCalculator:
         self._chains: dict[ResourceKey, Chains] = {}  # as sent
         self._rulebooks: dict[ResourceKey, Rulebook] = {}  # as sent
         self._users: dict[ResourceKey, set[ResourceKey]] = {}  # endpoints by policy or profile, as sent
+        self.missing: dict[ResourceKey, tuple[Problem, ...]] = {}  # profiles that an endpoint names, as sent
 
     # --- What comes in
 
@@ -229,6 +231,7 @@ class PolicyCalculator:
 
     def _flush_policy(self, key: ResourceKey, changes: dict[ResourceKey, Policy | None]) -> None:
         before = self._rulebooks.get(key)
+        self._note_missing(key)
         if self._users.get(key):
             now = of_profile(key, self._profiles.get(key)) if key.kind == "Profile" else of_policy(self._policies[key])
             if now == before:
@@ -244,6 +247,13 @@ class PolicyCalculator:
             self._sets.release(key, before.wanted)
             del self._rulebooks[key]
             changes[key] = None
+
+    def _note_missing(self, key: ResourceKey) -> None:
+        self.missing.pop(key, None)
+        users = sorted(self._users.get(key, ()))
+        if users and key.kind == "Profile" and key not in self._profiles and key != DEFAULT_ALLOW.key:
+            more = f" and {len(users) - 1} more" if users[1:] else ""
+            self.missing[key] = (Problem("", "", f"it does not exist: nothing passes {users[0]}{more} by it"),)
 
 
 def named(chains: Chains | None) -> set[ResourceKey]:

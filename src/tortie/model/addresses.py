@@ -45,7 +45,14 @@ def reader(parse: Callable[[str], Parsed], allowed: str) -> Callable[[object], P
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
-    return ip_network(text, strict=False)
+    # A set of networks has many, and ipaddress takes its time to read one.
+    address, slash, length = text.partition("/")
+    try:
+        first, second, third, fourth = map(_OCTETS.__getitem__, address.split("."))
+        bits = _LENGTHS[length] if slash else 32
+    except (KeyError, ValueError):
+        return ip_network(text, strict=False)
+    return IPv4Network((first << 24 | second << 16 | third << 8 | fourth, bits), strict=False)
 
 
 def _strict_network(text: str) -> IPv4Network | IPv6Network:
@@ -53,6 +60,7 @@ def _strict_network(text: str) -> IPv4Network | IPv6Network:
 
 
 _OCTETS = {str(number): number for number in range(256)}
+_LENGTHS = {str(number): number for number in range(33)}
 
 
 def _read_single(value: object) -> IPv4Address | IPv6Address:

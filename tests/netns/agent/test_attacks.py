@@ -360,8 +360,8 @@ def test_forged_neighbours_change_nothing(scene: Scene) -> None:
     everybody = "ff:ff:ff:ff:ff:ff"
     before = neighbours(host)
     assert B4 in before
-    for forged in (B4, "172.18.203.9", H4, "169.254.1.1", OTHERS4):
-        claim, target = ip_address(forged), ip_address(H4)
+    for claimed in (B4, "172.18.203.9", H4, "169.254.1.1", OTHERS4):
+        claim, target = ip_address(claimed), ip_address(H4)
         for to in (HOST_END, everybody):
             scene.send(ArpFrame(to, mac, ARP_REPLY, mac, claim, HOST_END, target).packed())
             scene.send(ArpFrame(to, mac, ARP_REQUEST, mac, claim, "00:00:00:00:00:00", target).packed())
@@ -369,10 +369,10 @@ def test_forged_neighbours_change_nothing(scene: Scene) -> None:
     own = ArpFrame(HOST_END, mac, ARP_REPLY, "02:00:00:00:00:55", ip_address(A4), HOST_END, ip_address(H4))
     scene.send(own.packed())
     for forged in (B6, "fd00:1::9", H6, OTHERS6, A6):
-        for target in (B6, ALL_NODES, H6):
-            to, said_by = GROUP_MAC if target == ALL_NODES else HOST_END, ip_address(A6)
-            answer = advertisement("02:00:00:00:00:55", ip_address(forged), to, ip_address(target))
-            scene.send(answer._replace(source=mac, ip_source=said_by).packed())
+        for listener in (B6, ALL_NODES, H6):
+            to_mac = GROUP_MAC if listener == ALL_NODES else HOST_END
+            answer = advertisement("02:00:00:00:00:55", ip_address(forged), to_mac, ip_address(listener))
+            scene.send(answer._replace(source=mac, ip_source=ip_address(A6)).packed())
     scene.send(frame(datagram(A4, B4, (1001, OPEN_PORT), FINAL), mac))
     scene.hears(MARK, FINAL)
     assert neighbours(host) == before

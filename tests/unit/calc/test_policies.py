@@ -330,3 +330,20 @@ def test_the_result_depends_on_the_state_and_not_on_the_way(steps: list[tuple[Re
             fresh.put(key, state[key])
     fresh.flush()
     assert node.state() == fresh.state()
+
+
+def test_a_profile_that_is_missing_is_told() -> None:
+    node = Node()
+    node.put(WEP, workload({}, "absent"))
+    node.flush()
+    (problem,) = node.calculator.missing[profile_key("absent")]
+    assert str(WEP) in str(problem)
+    node.put(profile_key("absent"), resource("Profile", "absent", {}))
+    node.flush()
+    assert node.calculator.missing == {}
+    node.put(profile_key("absent"), None)
+    node.flush()
+    assert node.calculator.missing.keys() == {profile_key("absent")}
+    node.put(WEP, None)
+    node.flush()
+    assert node.calculator.missing == {}
