@@ -52,7 +52,7 @@ from tortie.kernel.netfilter.verdict import goto
 from tortie.reconcile import Reconciler, Table
 
 # Elements are small; a pass of this many holds the loop for some 10 ms.
-MEMBERS_PER_PASS = 5000
+MEMBERS_PER_PASS = 1000
 ENTRIES_PER_PASS = 500  # of which each counts
 ROWS_PER_PASS = 200
 _PER_PASS = {Kind.MEMBER: MEMBERS_PER_PASS, Kind.ENTRY: ENTRIES_PER_PASS}
@@ -353,7 +353,8 @@ class NftablesBackend:
             # Of a map that takes the place of another the figures of that one were read.
             if more or written > ROWS_PER_PASS or (written and kind is Kind.SET):
                 return True
-        for kind in reversed(self._reconcilers):
+        # With a set goes what is in it, and its members are then gone already.
+        for kind in (Kind.BASE, Kind.DISPATCH, Kind.CHAIN, Kind.SET, Kind.MEMBER, Kind.ENTRY):
             if self._reconcilers[kind].apply_deletes(now, _PER_PASS.get(kind, ROWS_PER_PASS)):
                 return True
         self._chains.remove_emptied()
