@@ -103,6 +103,7 @@ class NftablesBackend:
         self._floating_changed = False
         self._covers: dict[tuple[SetId, Family], Cover] = {}
         self._families_of_sets: dict[SetId, type[AddressSet] | type[PortSet]] = {}
+        self._leaving: dict[SetId, list[RowKey]] = {}  # members of sets that are gone
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
         self._uses_of_policy: dict[ObjectKey, set[Use]] = {}
@@ -256,6 +257,8 @@ class NftablesBackend:
 
     def _put_set(self, new: AddressSet | PortSet) -> None:
         self._drop_set(new.id)
+        while self._let_members_go(new.id):
+            pass
         self._families_of_sets[new.id] = type(new)
         rows: Rows = {}
         for family in FAMILIES:
@@ -268,9 +271,19 @@ class NftablesBackend:
         if self._families_of_sets.pop(set_id, None) is None:
             return
         self._set_rows(("set", set_id), {})
-        self._set_rows(("members", set_id), {})
+        self._leaving[set_id] = list(self._rows.pop(("members", set_id), ()))
         for family in FAMILIES:
             self._covers.pop((set_id, family), None)
+
+    def _let_members_go(self, set_id: SetId) -> bool:
+        """Some of those of a set that is gone: a million in one step would hold the loop for seconds."""
+        rows = self._leaving.get(set_id, [])
+        for row in rows[-MEMBERS_PER_PASS:]:
+            self._unwant(("members", set_id), row)
+        del rows[-MEMBERS_PER_PASS:]
+        if not rows:
+            self._leaving.pop(set_id, None)
+        return bool(rows)
 
     def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
         rows = self._rows.setdefault(("members", set_id), {})
@@ -336,6 +349,9 @@ class NftablesBackend:
 
     def resync(self) -> Iterator[None]:
         """Reads everything back, a kind of rows a step; raises KernelError, after which it is to be done again."""
+        while self._leaving:
+            self._let_members_go(next(iter(self._leaving)))
+            yield
         self._put_table()
         for reconciler in self._reconcilers.values():
             reconciler.resync()
@@ -358,6 +374,9 @@ class NftablesBackend:
             if self._reconcilers[kind].apply_deletes(now, _PER_PASS.get(kind, ROWS_PER_PASS)):
                 return True
         self._chains.remove_emptied()
+        if self._leaving:
+            self._let_members_go(next(iter(self._leaving)))
+            return True
         self._note_repair(now)
         return False
 
@@ -421,7 +440,8 @@ class NftablesBackend:
 
     @property
     def in_sync(self) -> bool:
-        return self._reading is None and all(reconciler.in_sync for reconciler in self._reconcilers.values())
+        idle = self._reading is None and not self._leaving
+        return idle and all(reconciler.in_sync for reconciler in self._reconcilers.values())
 
     def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
         """A reader, for any thread, of what the rules of these policies have counted."""
