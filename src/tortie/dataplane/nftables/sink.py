@@ -26,6 +26,7 @@ from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, gua
 from tortie.dataplane.nftables.table import ChainTable
 from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.dataplane.nftables.watch import TableWatch
+from tortie.errors import KernelError
 from tortie.intent.policy import (
     Address,
     AddressSet,
@@ -84,6 +85,7 @@ class NftablesBackend:
         self._chains = chains
         self._put_table = put_table
         self._watch = watch  # None: nobody else can change the table
+        self._members_are_certain = False
         self._look_at = 0.0
         self._in_order_at: float | None = None  # when the last pass ended that left everything right
         self._reading: Iterator[None] | None = None  # back what others changed
@@ -348,19 +350,37 @@ class NftablesBackend:
     # --- The kernel
 
     def resync(self) -> Iterator[None]:
-        """Reads everything back, a kind of rows a step; raises KernelError, after which it is to be done again."""
+        """Reads everything back, a kind of rows a step; raises KernelError, after which it is to be done again.
+
+        Members of sets are left out once nobody else can have changed them: the kernel lists a set from its beginning
+        for every hundred of them: 100,000 take 0.6 s, 300,000 take 3.6.
+        """
         while self._leaving:
             self._let_members_go(next(iter(self._leaving)))
             yield
         self._put_table()
-        for reconciler in self._reconcilers.values():
+        for kind, reconciler in self._reconcilers.items():
+            if kind is Kind.MEMBER and self._members_are_certain:
+                continue
             reconciler.resync()
             yield
+        self._members_are_certain = self._watch is None
 
     def apply(self, now: float) -> bool:
         """Writes what is due, then removes what is; True when more is due at once."""
         if self._look_for_others(now):
             return True
+        try:
+            more = self._write(now)
+        except KernelError:
+            self._members_are_certain = False
+            raise
+        if more:
+            return True
+        self._note_repair(now)
+        return False
+
+    def _write(self, now: float) -> bool:
         for kind, reconciler in self._reconcilers.items():
             limit = _PER_PASS.get(kind, ROWS_PER_PASS)
             before = reconciler.writes
@@ -377,7 +397,6 @@ class NftablesBackend:
         if self._leaving:
             self._let_members_go(next(iter(self._leaving)))
             return True
-        self._note_repair(now)
         return False
 
     def _look_for_others(self, now: float) -> bool:
