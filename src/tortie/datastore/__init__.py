@@ -8,6 +8,7 @@ guard.py       a store that is asked nothing before it was judged
 conditions.py  what other objects must say when one is written
 contention.py  the pause of a writer that lost a race
 cascade.py     what goes with an object that is deleted
+confirmation.py, confirming.py  a change that goes back unless it is confirmed: its record, and what is done with it
 repair.py      a good object in the place of a broken one
 policy_names.py names of policies before Calico v3.32
 check/         what is wrong in a store

@@ -63,6 +63,16 @@ class _Met(NamedTuple):
     offered: Resource[Any]  # what would have been stored, but for the identity
 
 
+class Planned(NamedTuple):
+    """What `apply` would write of an object."""
+
+    key: ResourceKey
+    before: Item | None
+    written: Resource[Any]
+    value: bytes
+    is_news: bool  # it says something else than what is stored
+
+
 class Resources:
     """The verbs of a store's resources. All raise DatastoreError; `UsageError` is for what no state would allow."""
 
@@ -122,6 +132,37 @@ class Resources:
         if not isinstance(written, _Met):
             return written
         return _unchanged(written, resource.revision) or await self._update(resource, written.item)
+
+    async def plan(self, resource: Resource[S]) -> Planned:
+        """What `apply` would write, of the object as it is now. Raises what `apply` would raise for that alone."""
+        key = resource.key
+        _check_writable("Update", key)
+        item = await self._datastore.get(to_path(key))
+        if item is None:
+            return Planned(key, None, *_rendered(_with_identity(replace(resource, revision=0))), is_news=True)
+        if resource.revision not in (0, item.revision):
+            raise update_conflict(key, resource.revision, item.revision)
+        stored = _read(key, item)
+        written, value = _rendered(_rewritten(resource, stored))
+        is_news = isinstance(stored, Quarantined) or written.document != stored.document
+        return Planned(key, item, written, value, is_news)
+
+    async def carry_out(self, planned: Planned, beside: Compare) -> None:
+        """Writes what was planned, while the object is as it was then and `beside` holds. Raises Conflict, and what
+        `apply` raises."""
+        path, revision = to_path(planned.key), planned.before.revision if planned.before else 0
+        for losses in range(1, ATTEMPTS + 1):
+            terms = await (self._conditions.to_update if revision else self._conditions.to_create)(planned.written)
+            compared = [Compare(path, revision), beside, *terms.compares]
+            result = await self._datastore.txn(compared, [Put(path, planned.value), *terms.writes])
+            if result.succeeded:
+                return
+            for compare, item in zip(compared[:2], result.found, strict=False):
+                if compare.revision != (item.revision if item else 0):
+                    raise Conflict(f"{planned.key} is not written: {compare.key} was changed meanwhile")
+            self._conditions.forget()
+            await contention.pause(losses)
+        raise overtaken(planned.key, ATTEMPTS)
 
     async def preview(self, resource: Resource[S]) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
         """What `apply` would do, without doing it: the document as it is stored and as it would be stored.
