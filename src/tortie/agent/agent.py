@@ -292,6 +292,7 @@ class Agent:
                 endpoints=reports,
                 pending=(*self._policy.pending, *self._l3.pending),
                 problems=self._problems(),
+                confirmations=cluster.confirmations,
                 bird=self._bird.report,
                 errors=self._journal.entries,
                 writes=self._l3.writes,
@@ -329,6 +330,7 @@ class Agent:
         return (
             *self._warnings,
             *locked,
+            *self._cluster.problems,
             *quarantined,
             *self._policy.problems,
             *([self._packets.problem] if self._packets.problem else []),

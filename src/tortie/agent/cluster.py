@@ -8,33 +8,42 @@ Invariants:
 * While ClusterInformation says that the store is locked, updates are taken in and not acted on: somebody may be
   filling it, and half a cluster must not be taken for the whole.
 * Of a store that `Admission` refuses nothing is taken, and nothing is written to it.
+* A change that was not confirmed in time is out of force (`Unconfirmed`), whatever the store still says; it is so
+  before the whole state is first known, and to the moment when the store is as it was before the change.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import structlog
 
 from tortie.agent.admission import Admission
+from tortie.agent.going_back import GoingBack, now
 from tortie.agent.last_valid import LastValid
 from tortie.agent.snapshot import Snapshot, SnapshotFile
+from tortie.agent.unconfirmed import Unconfirmed
 from tortie.calc.firewall import POLICIES
 from tortie.calc.graph import Graph
-from tortie.datastore import format
+from tortie.datastore import confirmation
 from tortie.datastore.api import Datastore, Event
 from tortie.datastore.cluster import CLUSTER_INFORMATION
 from tortie.datastore.follow import Changed, Disconnected, InSync, follow
 from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import DatastoreError, ForeignCluster, FormatTooNew
+from tortie.intent.report import Noted
 from tortie.model import keys
 from tortie.model.decode import from_store
-from tortie.model.resource import Resource
+from tortie.model.resource import Resource, ResourceKey
+from tortie.status import Waiting
 
 LOG = structlog.get_logger(__name__)
+
+# The format of the store and the records of changes that wait to be confirmed.
+OWN_KEYS = "/tortie/v1/"
 
 # How long a start waits for the datastore before the local snapshot serves.
 PATIENCE_S = 2.0
@@ -64,7 +73,15 @@ class Cluster:
         self._wake = wake
         self._items: dict[str, bytes] = {}
         self._last_valid = LastValid(file.policies)
-        self._unconfirmed: set[str] = set()  # keys of items that the store has not said yet, or not again
+        self._untold: set[str] = set()  # keys of items that the store has not told yet, or not again
+        self._unconfirmed = Unconfirmed()
+        self._going_back = GoingBack(
+            Guarded(datastore, self.check),
+            self._unconfirmed,
+            self._expire,
+            lambda: self.connected and not self.locked,
+            wake,
+        )
         self._unsaved = asyncio.Event()
         self._incomplete = asyncio.Event()
 
@@ -72,6 +89,16 @@ class Cluster:
     def known(self) -> bool:
         """The whole state is known, from the store or from the snapshot: the kernel may be compared with it."""
         return self.in_sync or self.from_snapshot
+
+    @property
+    def confirmations(self) -> tuple[Waiting, ...]:
+        """The changes that wait to be confirmed."""
+        return self._unconfirmed.waiting
+
+    @property
+    def problems(self) -> tuple[Noted, ...]:
+        """What is wrong with them."""
+        return (*self._unconfirmed.problems, *self._going_back.problems)
 
     async def check(self) -> None:
         """Raises ForeignCluster or FormatTooNew when the store is not this host's to use, and what the store raises."""
@@ -86,6 +113,7 @@ class Cluster:
             tasks.create_task(self._save_when_changed())
             tasks.create_task(self._lose_patience())
             tasks.create_task(self._initialise())
+            tasks.create_task(self._going_back.run())
             while True:
                 try:
                     await self._follow()
@@ -95,10 +123,11 @@ class Cluster:
 
     async def _follow(self) -> None:
         """Takes what the store says; ends with the error of a store that is refused."""
-        self._unconfirmed = set(self._items)
-        async with follow(self._datastore, [keys.RESOURCES, format.KEY], self._admission.judge) as changes:
+        self._untold = set(self._items)
+        async with follow(self._datastore, [keys.RESOURCES, OWN_KEYS], self._admission.judge) as changes:
             async for change in changes:
                 self._take(change)
+                self._expire()
                 self._wake()
 
     async def _wait_for_admission(self) -> None:
@@ -126,15 +155,20 @@ class Cluster:
         match change:
             case Changed(events):
                 for event in events:
-                    self._unconfirmed.discard(event.key)
+                    if event.value is None and not self.connected and event.key.startswith(confirmation.PREFIX):
+                        self._untold.add(event.key)  # to be taken when all is told, what it was about included
+                        continue
+                    self._untold.discard(event.key)
                     self._update(event)
                 if self.in_sync and not self.locked:
                     self._unsaved.set()
             case InSync():
-                for key in self._unconfirmed:
+                for key in sorted(self._untold):  # records after objects
                     self._update(Event(key, None, self.revision))
-                self._unconfirmed.clear()
+                self._untold.clear()
+                self._enforce(self._unconfirmed.all_told())
                 self.connected, self.in_sync, self.from_snapshot, self.problem = True, True, False, ""
+                self._going_back.look_again()
                 if not self.locked:
                     self._unsaved.set()
                     self._incomplete.set()
@@ -145,27 +179,74 @@ class Cluster:
 
     def _update(self, event: Event) -> None:
         self.revision = max(self.revision, event.revision)
-        key = keys.from_path(event.key)
-        if key is None:
-            return
-        before = self._items.pop(event.key, None)
+        if event.key.startswith(confirmation.PREFIX):
+            self._update_record(event)
+        elif (key := keys.from_path(event.key)) is not None:
+            before = self._remember(event)
+            self._unconfirmed.told(event.key)
+            self._put_in_force(key, event.key, event.revision, before)
+
+    def _update_record(self, event: Event) -> None:
+        self._remember(event)
         if event.value is None:
-            self._last_valid.forget(event.key)
-            self._graph.update(key, None)
+            self._enforce(self._unconfirmed.end(event.key, self._items))
         else:
+            self._unconfirmed.take(event.key, event.value, now(), just_written=self.connected)
+        self._going_back.look_again()
+
+    def _remember(self, event: Event) -> bytes | None:
+        """Notes what the store says of a key; returns what it said until now."""
+        before = self._items.pop(event.key, None)
+        if event.value is not None:
             self._items[event.key] = event.value
-            value = from_store(key, event.value, event.revision)
-            if isinstance(value, Resource):
-                self._last_valid.forget(event.key)
-            elif key.kind in POLICIES and (valid := self._last_valid.of_broken(event.key, key, before)) is not None:
+        return before
+
+    def _enforce(self, paths: Iterable[str]) -> None:
+        """Looks again at what is in force of objects that a change wrote."""
+        for path in paths:
+            if (key := keys.from_path(path)) is not None:
+                self._put_in_force(key, path, self.revision, None)
+
+    def _put_in_force(self, key: ResourceKey, path: str, revision: int, before: bytes | None) -> None:
+        """`before` is what the store said until now."""
+        value = self._unconfirmed.in_force(path, self._items.get(path))
+        if value is None:
+            self._last_valid.forget(path)
+            self._graph.update(key, None)
+            return
+        found = from_store(key, value, revision)
+        if isinstance(found, Resource):
+            # What may have to be gone back to is not forgotten.
+            if not self._unconfirmed.wrote(path, value):
+                self._last_valid.forget(path)
+        elif key.kind in POLICIES:
+            last = None if self._unconfirmed.wrote(path, before) else before
+            if (valid := self._last_valid.of_broken(path, key, last)) is not None:
                 self._graph.update(key, valid)
-            self._graph.update(key, value)
-            if key == CLUSTER_INFORMATION and isinstance(value, Resource):
-                self._note_lock(value)
+        self._graph.update(key, found)
+        if key == CLUSTER_INFORMATION and isinstance(found, Resource):
+            self._note_lock(found)
+
+    def _expire(self) -> bool:
+        """Takes out of force what nobody confirmed in time; False: the state is not known yet."""
+        if not self.known:
+            return False
+        for overdue in self._unconfirmed.expire(now().seconds, self._items):
+            LOG.warning(
+                "going back from a change that is not confirmed",
+                confirmation=overdue.name,
+                objects=len(overdue.objects),
+                kept=", ".join(str(keys.from_path(path) or path) for path in overdue.kept) or "none",
+            )
+            self._enforce(overdue.objects)
+            self._going_back.look_again()
+            self._wake()
+        return True
 
     def _note_lock(self, information: Resource[Any]) -> None:
         # Absent is not locked: an agent initialises a store that nobody has initialised.
         self.locked = information.spec.datastore_ready is False
+        self._going_back.look_again()
         if self.in_sync and not self.locked:
             self._incomplete.set()
 
@@ -185,8 +266,9 @@ class Cluster:
             # What the store has already said is newer.
             if key not in self._items:
                 self._update(Event(key, value, snapshot.revision))
-                self._unconfirmed.add(key)
+                self._untold.add(key)
         self.from_snapshot = True
+        self._expire()
         LOG.warning("the local snapshot is in force until the datastore answers", revision=snapshot.revision)
 
     async def _initialise(self) -> None:

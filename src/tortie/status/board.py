@@ -82,6 +82,16 @@ class Vitals(msgspec.Struct, frozen=True, kw_only=True):
     dropped: Mapping[str, Dropped] = {}  # by reason
 
 
+class Waiting(msgspec.Struct, frozen=True, kw_only=True):
+    """A change that waits to be confirmed."""
+
+    name: str
+    by: str  # user@host
+    deadline: str  # RFC 3339, UTC, by this host's clock: as this agent counts it
+    objects: tuple[str, ...]
+    gone_back: bool  # it is out of force: its time is up, or the store says so
+
+
 class Board(msgspec.Struct, frozen=True, kw_only=True):
     """All there is to know about this node."""
 
@@ -100,6 +110,7 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Mapping[str, EndpointReport] = {}  # by namespace/name
     pending: tuple[Noted, ...] = ()  # rows of the kernel that are not yet as they should be
     problems: tuple[Noted, ...] = ()  # objects left out, settings of the host that hurt
+    confirmations: tuple[Waiting, ...] = ()
     responder: str = ""  # "ebpf", or why not
     bird: Bird = Bird(running=False)
     errors: tuple[Logged, ...] = ()  # the last ones, oldest first
