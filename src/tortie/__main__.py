@@ -232,6 +232,7 @@ def _need_root() -> None:
 SECTIONS: dict[str, dict[str, Program]] = {
     "Resources": {
         "apply": Program(_at("tortie.cli.write", "apply"), "Create or update resources."),
+        "confirm": Program(_at("tortie.cli.confirm", "confirm"), "Keep what was applied with --confirm, or undo it."),
         "create": Program(_at("tortie.cli.write", "create"), "Create resources."),
         "replace": Program(_at("tortie.cli.write", "replace"), "Update resources."),
         "delete": Program(_at("tortie.cli.delete", "delete"), "Delete resources."),

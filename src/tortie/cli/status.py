@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import zip_longest
 from typing import Any
 
@@ -86,6 +87,11 @@ def _lines(board: Board, faults: Sequence[str]) -> Iterator[str]:
         ],
         ["green" if one["state"] == "Established" else "red" for one in sessions],
     )
+    yield from _section(
+        ("CONFIRMATION", "DEADLINE", "LEFT", "BY", "OBJECTS"),
+        [_waiting(one) for one in board.get("confirmations", ())],  # an agent of before 0.2 knows none
+        [],
+    )
     yield from _section(("DROPPED FOR", "PACKETS", "BYTES"), _dropped(board), [])
     for heading, noted in (("PENDING", board["pending"]), ("PROBLEM", board["problems"])):
         rows = [(one["subject"], one["reason"]) for one in noted]
@@ -154,6 +160,12 @@ def _policy(board: Board) -> str:
     open_ms = board.get("policy_open_ms")
     repaired = f", repaired {repairs} times, the last time open for {open_ms} ms at most" if repairs else ""
     return f"{backend}, enforced up to revision {revision}{repaired}"
+
+
+def _waiting(one: Mapping[str, Any]) -> tuple[str, ...]:
+    left_s = (datetime.fromisoformat(one["deadline"]) - datetime.now(UTC)).total_seconds()
+    left = "gone back" if one["gone_back"] else f"{max(left_s, 0):.0f} s"
+    return one["name"], one["deadline"], left, one["by"], ", ".join(one["objects"])
 
 
 def _section(heading: Sequence[str], rows: Sequence[Sequence[str]], colours: Sequence[str]) -> Iterator[str]:

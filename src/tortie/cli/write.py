@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from tortie.access import Access
-from tortie.cli import bulk, calicoctl, configuration
+from tortie.cli import bulk, calicoctl, configuration, provisional
 from tortie.cli.calicoctl import Failure
 from tortie.cli.cluster_version import check_version
 from tortie.cli.configuration import config_option
@@ -24,7 +24,8 @@ from tortie.cli.files import Files, file_options
 from tortie.cli.judge import Judged, judge, stored_in
 from tortie.cli.namespaces import Namespaces
 from tortie.cli.outcome import APPLY, CREATE, REPLACE, VALIDATE, Outcome, Verb, of_write
-from tortie.cli.store import opened
+from tortie.cli.provisional import confirm_option
+from tortie.cli.store import opened, opened_store
 from tortie.cli.wording import sentence
 from tortie.datastore.resources import Resources
 from tortie.errors import AlreadyExists, DatastoreError, InvalidResource, NoStore
@@ -35,19 +36,24 @@ Write = Callable[[Resources, Resource[Any]], Awaitable[object]]
 
 @click.command(cls=calicoctl.Command)
 @file_options
+@confirm_option
 @calicoctl.namespace_option
 @config_option
-def apply(files: Files, namespace: str | None) -> None:
+def apply(files: Files, within_s: float | None, namespace: str | None) -> None:
     """Create resources, or update those that exist.
 
     \b
     tortie apply -f pool.yaml
+    tortie apply -f policy.yaml --confirm 60s            go back after 60 s, unless `tortie confirm` keeps it
     tortie apply -f cluster/ -R                          all files of a directory tree
     tortie get ippools -o yaml | sed ... | tortie apply -f -
 
     A file holds one object, several divided by ---, or a list. Nothing is written unless all files can be read.
+
+    With --confirm the datastore remembers what was there before, until `tortie confirm` keeps the change. If that does
+    not come in time each agent goes back by itself, also one that does not reach the datastore.
     """
-    _run(APPLY, Resources.apply, files, namespace)
+    _run(APPLY, Resources.apply, files, namespace, within_s)
 
 
 @click.command(cls=calicoctl.Command)
@@ -106,11 +112,11 @@ def validate(files: Files, namespace: str | None) -> None:
     calicoctl.report(of_write(VALIDATE, _kinds(given), len(given), len(judged.resources), judged.wrong))
 
 
-def _run(verb: Verb, write: Write, files: Files, namespace: str | None) -> None:
+def _run(verb: Verb, write: Write, files: Files, namespace: str | None, within_s: float | None = None) -> None:
     with _collector_at_rest():
         given = files.documents()
         access = configuration.access()
-        outcome = asyncio.run(_write(access, verb, write, given, Namespaces(namespace or "")))
+        outcome = asyncio.run(_write(access, verb, write, given, Namespaces(namespace or ""), within_s))
     calicoctl.report(outcome)
 
 
@@ -125,7 +131,12 @@ def _collector_at_rest() -> Iterator[None]:
 
 
 async def _write(
-    access: Access, verb: Verb, write: Write, given: Sequence[Document], namespaces: Namespaces
+    access: Access,
+    verb: Verb,
+    write: Write,
+    given: Sequence[Document],
+    namespaces: Namespaces,
+    within_s: float | None,
 ) -> Outcome:
     judged = await _judge(access, verb, given, namespaces)
     _stop_if_unreadable(judged)
@@ -133,16 +144,19 @@ async def _write(
         click.echo(f"Warning: {warning}", err=True)
     done = 0
     # What is refused makes no store: one that is kept in a file comes with the first object for it.
-    async with opened(access, create=verb is not REPLACE) as resources:
+    async with opened_store(access, create=verb is not REPLACE) as datastore:
+        resources = Resources(datastore)
         errors = judged.wrong
         if judged.resources:
             await check_version(resources)
             # As in calicoctl: what is wrong with the store will show itself in what follows.
             with suppress(DatastoreError, InvalidResource):
                 await resources.ensure_initialised()
-            done, failures = await bulk.each(
-                judged.resources, lambda resource: write(resources, resource), f"Writing to {access.url}"
-            )
+            doing = f"Writing to {access.url}"
+            if within_s is None:
+                done, failures = await bulk.each(judged.resources, lambda each: write(resources, each), doing)
+            else:
+                done, failures = await provisional.apply(datastore, resources, judged.resources, within_s, doing)
             errors = [*errors, *map(sentence, failures)]
         return of_write(verb, _kinds(given), len(given), done, errors)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from msgspec.structs import replace
 from tests.unit.cli.conftest import FakeAgent, Tortie
 from tortie.__main__ import command
 from tortie.intent.report import EndpointReport, EndpointState, Noted
-from tortie.status import Bird, Board, Dropped, Duration, Logged, Session, Vitals
+from tortie.status import Bird, Board, Dropped, Duration, Logged, Session, Vitals, Waiting
 
 
 def session(address: str, info: str = "Established", kind: str = "mesh") -> Session:
@@ -138,6 +140,21 @@ def test_figures_of_the_agent_and_what_was_dropped(tortie: Tortie, agent: FakeAg
     ]
     at = lines.index("DROPPED FOR   PACKETS  BYTES")
     assert lines[at + 1 : at + 3] == ["tier-default  12       1", "policy        7        700"]
+
+
+def test_what_waits_to_be_confirmed_is_shown_and_is_no_fault(tortie: Tortie, agent: FakeAgent) -> None:
+    objects = ("IPPool(a)", "Node(b)")
+    soon = (datetime.now(UTC) + timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    waiting = Waiting(name="1f2e3d4c", by="alice@node-1", deadline=soon, objects=objects, gone_back=False)
+    gone_back = replace(waiting, name="5a6b7c8d", gone_back=True)
+    agent.answer("/v1/status", replace(WELL, confirmations=(waiting, gone_back)))
+    said = tortie("status")
+    assert said.code == 0
+    heading, first, second, _, well = said.stdout.splitlines()[-5:]
+    assert heading.split() == ["CONFIRMATION", "DEADLINE", "LEFT", "BY", "OBJECTS"]
+    assert re.fullmatch(rf"1f2e3d4c +{soon}  3[56]\d\d s +alice@node-1  IPPool\(a\), Node\(b\)", first)
+    assert second == f"5a6b7c8d      {soon}  gone back  alice@node-1  IPPool(a), Node(b)"
+    assert well == "all is well"
 
 
 @pytest.mark.parametrize(
