@@ -52,6 +52,7 @@ class Reconciler(Generic[K, V]):
         self.name = name
         self.writes = 0  # rows written or deleted since the start: a metric, and how tests see a no-op
         self.failures: dict[K, Failure] = {}
+        self.put_last: tuple[K, ...] = ()  # rows that the last `apply_puts` wrote
         self._table = table
         self._tracker: DeltaTracker[K, V] = DeltaTracker()
         self._backoff: Backoff[K] = Backoff()
@@ -87,6 +88,16 @@ class Reconciler(Generic[K, V]):
         return self._read and self._tracker.right(key)
 
     @property
+    def known(self) -> bool:
+        """The table was read once."""
+        return self._read
+
+    @property
+    def lacking(self) -> Iterator[K]:
+        """Rows that are wanted and not there, or different."""
+        return (key for key, _ in self._tracker.puts)
+
+    @property
     def wanted(self) -> Collection[K]:
         return self._tracker.wanted
 
@@ -113,6 +124,7 @@ class Reconciler(Generic[K, V]):
 
     def apply_puts(self, now: float, limit: int | None = None) -> bool:
         """Creates and replaces what is due, `limit` rows at most; True when rows that are due are left."""
+        self.put_last = ()
         if not self._read:
             return False
         waiting = self.failures
@@ -125,6 +137,7 @@ class Reconciler(Generic[K, V]):
         for key, value in rows.items():
             if not self._note(key, failed.get(key), now):
                 self._tracker.saw(key, value)
+        self.put_last = tuple(key for key in rows if key not in failed)
         return more
 
     def apply_deletes(self, now: float, limit: int | None = None) -> bool:

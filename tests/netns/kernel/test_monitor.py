@@ -144,7 +144,7 @@ def test_the_life_of_a_route(scene: Scene, family: int) -> None:
     added = row(scene.ifindex, family)
     flag = "-4" if family == socket.AF_INET else "-6"
     route.add(scene.sock, [added])
-    assert first(scene.monitor, RouteAdded, about(added)) == RouteAdded(added, replaced=False)
+    assert first(scene.monitor, RouteAdded, about(added)) == RouteAdded(added, replaced=False, port=scene.sock.port)
     scene.namespace.run(f"ip {flag} route replace {ip_address(added.destination)} dev guest0 metric 16 proto 80")
     event = first(scene.monitor, RouteAdded, about(added))
     assert (event.replaced, event.route.protocol, event.route.destination) == (True, 80, added.destination)
@@ -180,7 +180,7 @@ def test_one_read_is_bounded_and_the_next_goes_on(scene: Scene) -> None:
         events = scene.monitor.read(7)
         assert 0 < len(events) <= 7
         seen.extend(ours(events))
-    assert seen == [RouteAdded(each, replaced=False) for each in rows]
+    assert seen == [RouteAdded(each, replaced=False, port=scene.sock.port) for each in rows]
     assert ours(scene.monitor.read(1000)) == []
 
 
@@ -206,9 +206,9 @@ class TestOverflow:
             assert small.read(10_000) == [Overflow()]
             extra = row(scene.ifindex, socket.AF_INET6)
             route.add(scene.sock, [extra])
-            assert ours(small.read(100)) == [RouteAdded(extra, replaced=False)]
+            assert ours(small.read(100)) == [RouteAdded(extra, replaced=False, port=scene.sock.port)]
             route.delete(scene.sock, [extra])
-            assert ours(small.read(100)) == [RouteDeleted(extra)]
+            assert ours(small.read(100)) == [RouteDeleted(extra, scene.sock.port)]
             route.delete(scene.sock, route.dump(scene.sock, socket.AF_INET, protocol=OURS))
             assert small.read(10_000) == [Overflow()]
 
@@ -223,4 +223,5 @@ class TestOverflow:
     def test_a_large_buffer_takes_a_burst(self, scene: Scene) -> None:
         rows = [row(scene.ifindex, socket.AF_INET, number) for number in range(20_000)]
         route.add(scene.sock, rows)
-        assert ours(scene.monitor.read(30_000)) == [RouteAdded(each, replaced=False) for each in rows]
+        told = [RouteAdded(each, replaced=False, port=scene.sock.port) for each in rows]
+        assert ours(scene.monitor.read(30_000)) == told

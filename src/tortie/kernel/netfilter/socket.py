@@ -42,12 +42,6 @@ class NetfilterSocket(NetlinkSocket):
     # Every failing message of a batch is answered, 1 KiB each, and every rule whose handle is asked for.
     RECEIVE_BUFFER_BYTES = 64 * 1024 * 1024
 
-    @property
-    def port(self) -> int:
-        """What the kernel calls this socket: the owner of a table, the author of a change."""
-        port, _groups = self._socket.getsockname()
-        return int(port)
-
     def transact(self, subsystem: int, parts: Sequence[Part], generation: int | None, doing: str) -> list[Message]:
         """Sends all parts as one batch and returns all that the kernel has to say.
 

@@ -47,6 +47,7 @@ _AF_SPEC = 26
 _NETNS_FD = 28
 _EXT_MASK = 29
 _PEER_NETNS_ID = 37
+_CARRIER_DOWN_COUNT = 48
 _INFO_KIND = 1
 _INFO_DATA = 2
 _VETH_PEER = 1
@@ -77,6 +78,7 @@ class Link(NamedTuple):
     peer_index: int  # the other end of a veth, the device under a VLAN, else 0
     peer_netns_id: int | None  # where the peer is, when that is another network namespace
     addr_gen_mode: int | None  # how IPv6 makes the link-local address; None without IPv6
+    carrier_losses: int = 0  # since it was made, itself included for a veth: tells of those too short for an event
 
     @property
     def up(self) -> bool:
@@ -210,6 +212,7 @@ def parse(message: Message) -> Link | None:
         peer_index=attributes.u32(_PEER),
         peer_netns_id=attributes.i32(_PEER_NETNS_ID) if _PEER_NETNS_ID in attributes else None,
         addr_gen_mode=inet6.u8(_INET6_ADDR_GEN_MODE) if _INET6_ADDR_GEN_MODE in inet6 else None,
+        carrier_losses=attributes.u32(_CARRIER_DOWN_COUNT),
     )
 
 

@@ -79,6 +79,12 @@ class NetlinkSocket:
         """A socket in the network namespace of that path, for use from here."""
         return run_in(netns_path, cls)
 
+    @property
+    def port(self) -> int:
+        """What the kernel calls this socket: the author of a change, the owner of a table."""
+        port, _groups = self._socket.getsockname()
+        return int(port)
+
     def close(self) -> None:
         self._socket.close()
 
