@@ -33,6 +33,7 @@ from tortie.agent.enforcement import Enforcement
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.packets import PacketLog
+from tortie.agent.repairs import RepairLog
 from tortie.agent.reporter import Reporter
 from tortie.agent.routing import Routing
 from tortie.agent.routing_daemon import RoutingDaemon
@@ -94,6 +95,7 @@ class Agent:
         self._l3 = made.sink
         self._routing = Routing(self._policy, self._l3)
         self._uplink = Uplink(settings.node, self._l3.facts)
+        self._repairs = RepairLog()
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config, included=settings.bird_included)
@@ -270,12 +272,13 @@ class Agent:
     def _next_pass_at(self) -> float | None:
         if not self._taken:
             return None
-        due = (self._resync_at, self._l3.next_due(), self._policy.next_due())
+        due = (self._resync_at, self._l3.next_due(), self._policy.next_due(), self._repairs.next_due())
         return min(each for each in due if each is not None)
 
     def _post(self) -> None:
         cluster = self._cluster
         self._measured.hear(answers=cluster.connected, now=self._loop_time())
+        self._repairs.look(self._l3.repairs.take(), self._loop_time())
         reports = self._routing.reports
         self._log_errors(reports)
         self._noticeboard.post(
@@ -295,6 +298,8 @@ class Agent:
                 confirmations=cluster.confirmations,
                 bird=self._bird.report,
                 errors=self._journal.entries,
+                repairs=self._repairs.entries,
+                repaired=self._repairs.rows,
                 writes=self._l3.writes,
                 policy_writes=self._policy.writes,
                 policy_repairs=self._policy.repairs.times,

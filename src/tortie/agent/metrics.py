@@ -78,6 +78,8 @@ def _of_kernel(board: Board) -> Iterator[Metric]:
     yield _counter("policy_repairs", "Repairs of what others changed of policy.", (), [((), board.policy_repairs)])
     text = "How long at most the last such change was in force."
     yield _gauge("policy_open_seconds", text, (), [((), board.policy_open_ms / 1000)])
+    text = "Rows that others removed or changed, and that were put back, by table."
+    yield _counter("repairs", text, ("table",), [((table,), n) for table, n in board.repaired.items()])
     backend = [((board.policy_backend,), 1)] if board.policy_backend else []
     yield _gauge("policy_backend_info", "1, with who enforces policy.", ("backend",), backend)
     text = "Revision whose policy holds for every packet."

@@ -96,6 +96,7 @@ def _lines(board: Board, faults: Sequence[str]) -> Iterator[str]:
     for heading, noted in (("PENDING", board["pending"]), ("PROBLEM", board["problems"])):
         rows = [(one["subject"], one["reason"]) for one in noted]
         yield from _section((heading, "REASON"), rows, ["red"] * len(rows))
+    yield from _section(("PUT BACK", "TIMES", "LAST TIME", "AFTER MS", "TAKEN BY"), _repairs(board), [])
     yield from _section(("TIME", "LAST ERRORS"), [(one["time"], one["text"]) for one in board["errors"]], [])
     yield ""
     yield from (click.style(f"wrong: {fault}", "red") for fault in faults)
@@ -149,6 +150,14 @@ def _dropped(board: Board) -> list[tuple[str, str, str]]:
     every = board.get("vitals", {}).get("dropped", {})
     some = sorted((-one["packets"], reason, one["bytes"]) for reason, one in every.items() if one["packets"])
     return [(reason, str(-packets), str(octets)) for packets, reason, octets in some]
+
+
+def _repairs(board: Board) -> list[tuple[str, ...]]:
+    # An agent of before 0.2 does not know them.
+    return [
+        (one["what"], str(one["times"]), one["time"], f"{one['back_ms']:g}", one["by"])
+        for one in board.get("repairs", ())
+    ]
 
 
 def _policy(board: Board) -> str:

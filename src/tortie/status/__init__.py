@@ -3,6 +3,6 @@
 The agent replaces the board after each pass; the API, the metrics and the waiting attach calls only read it.
 """
 
-from tortie.status.board import LIMITS_S, Bird, Board, Dropped, Duration, Logged, Session, Vitals, Waiting
+from tortie.status.board import LIMITS_S, Bird, Board, Dropped, Duration, Logged, Repaired, Session, Vitals, Waiting
 
-__all__ = ["LIMITS_S", "Bird", "Board", "Dropped", "Duration", "Logged", "Session", "Vitals", "Waiting"]
+__all__ = ["LIMITS_S", "Bird", "Board", "Dropped", "Duration", "Logged", "Repaired", "Session", "Vitals", "Waiting"]

@@ -46,6 +46,18 @@ class Logged(msgspec.Struct, frozen=True, kw_only=True):
     text: str
 
 
+class Repaired(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of ours that others took away or changed, and that is back."""
+
+    time: str  # of the last time that it was back; RFC 3339, UTC
+    table: str
+    what: str  # the row in words
+    by: str  # who took it, as far as the kernel tells
+    back_ms: float  # from the event on
+    longest_ms: float
+    times: int
+
+
 class Duration(msgspec.Struct, frozen=True, kw_only=True):
     """How long something takes: so often, in all, the last time, and how often within each of `LIMITS_S`."""
 
@@ -114,6 +126,8 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     responder: str = ""  # "ebpf", or why not
     bird: Bird = Bird(running=False)
     errors: tuple[Logged, ...] = ()  # the last ones, oldest first
+    repairs: tuple[Repaired, ...] = ()  # what others took away of routing and is back: the last ones, oldest first
+    repaired: Mapping[str, int] = {}  # rows that are back, by table, since the agent started
     writes: int = 0  # kernel rows of routing written since the agent started
     policy_writes: int = 0  # and those of policy
     policy_repairs: int = 0  # how often others changed rows of policy, and they were put right

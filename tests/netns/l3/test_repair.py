@@ -143,6 +143,31 @@ def test_foreign_rows_on_our_interface_are_bit_identical(host: Host, l3_host: Ho
     assert state_of_others(host) == before
 
 
+@pytest.mark.parametrize(
+    ("family", "detour", "rule"),
+    [
+        ("-4", "ip route add default dev up0 table 77", "lookup 77"),
+        ("-6", "ip -6 route add default dev up0 table 77", "lookup 77"),
+        ("-4", "true", "prohibit"),
+    ],
+)
+def test_a_rule_that_comes_before_the_main_table_is_named_at_once(
+    up: Host, family: str, detour: str, rule: str
+) -> None:
+    up.namespace.run(f"{detour} && ip {family} rule add pref 100 {rule}")
+    up.settle(lambda: up.report("w").state is EndpointState.ERROR)
+    assert f"rule `100: from all {rule}`" in up.report("w").reason
+    up.namespace.run(f"ip {family} rule del pref 100")
+    up.settle_up("w")
+
+
+def test_a_rule_that_others_packets_meet_is_none_of_ours(up: Host) -> None:
+    up.namespace.run("ip rule add pref 100 from 192.0.2.1 lookup 77; ip rule add pref 101 to 192.0.2.0/24 prohibit")
+    up.namespace.run("ip link set up0 alias seen")  # told of after the rules
+    up.settle(lambda: up.sink.in_sync)
+    assert up.report("w").state is EndpointState.UP
+
+
 @pytest.mark.parametrize(("value", "metric"), [(V4, 0), (V6, 16)])
 def test_an_equal_foreign_route_stays_and_is_named(host: Host, value: str, metric: int) -> None:
     family = "-6" if ":" in value else "-4"

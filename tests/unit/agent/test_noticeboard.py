@@ -68,6 +68,7 @@ def test_the_board_as_metrics() -> None:
         bird=Bird(running=True, sessions=(session,)),
         connected=True,
         writes=5,
+        repaired={"route": 3},
         policy_backend="nftables",
         vitals=Vitals(
             resident_bytes=1000,
@@ -83,6 +84,7 @@ def test_the_board_as_metrics() -> None:
         'tortie_endpoints{state="error"} 0.0',
         "tortie_rows_pending 1.0",
         "tortie_rows_written_total 5.0",
+        'tortie_repairs_total{table="route"} 3.0',
         "tortie_datastore_connected 1.0",
         'tortie_bgp_session_established{peer="192.0.2.1",session="Mesh_1"} 1.0',
         'tortie_bgp_prefixes_imported{peer="192.0.2.1",session="Mesh_1"} 1.0',

@@ -19,7 +19,7 @@ from msgspec import inspect
 from tests.unit.cli.conftest import FakeAgent, Tortie
 from tests.unit.cli.test_status import WELL, session
 from tortie.intent.report import Noted
-from tortie.status import Bird, Board, Dropped, Duration, Logged, Vitals, Waiting
+from tortie.status import Bird, Board, Dropped, Duration, Logged, Repaired, Vitals, Waiting
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "api.md"
 
@@ -69,6 +69,8 @@ def test_every_field_is_in_the_output(tortie: Tortie, agent: FakeAgent) -> None:
         problems=(Noted(subject="a", reason="b"),),
         errors=(Logged(time="t", text="x"),),
         confirmations=(Waiting(name="a", by="b", deadline="2026-12-01T10:04:05Z", objects=("c",), gone_back=True),),
+        repairs=(Repaired(time="t", table="route", what="w", by="b", back_ms=1.5, longest_ms=2.5, times=2),),
+        repaired={"route": 2},
         bird=Bird(running=True, sessions=(session("192.0.2.1"),)),
         vitals=Vitals(
             applied={"policy": Duration(within=(1,))}, resyncs={"start": 1}, dropped={"policy": Dropped(packets=1)}

@@ -1,8 +1,8 @@
 """Routes of local workloads: links, sysctls, ARP/NDP, neighbours, direct routes. Always on.
 
 `rows` names the tables, `render` says which rows an endpoint takes, `table` and `responder` are the kernel's
-tables, `facts` is what the kernel tells, `sink` joins them. `foreign` keeps what the kernel drops along with ours, and
-`removal` takes all of ours out of a host that is reset.
+tables, `facts` is what the kernel tells, `repairs` what others took away, `sink` joins them. `foreign` keeps what the
+kernel drops along with ours, and `removal` takes all of ours out of a host that is reset.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from tortie.dataplane.l3.facts import Facts
 from tortie.dataplane.l3.governed import GOVERNED, Governed
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.originals import RECORD, Originals
+from tortie.dataplane.l3.repairs import Repairs
 from tortie.dataplane.l3.responder import AnswerTable, AskedTable, FilterTable, open_responder
 from tortie.dataplane.l3.rows import Kind
 from tortie.dataplane.l3.sink import L3
@@ -61,4 +62,5 @@ def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
         tables[Kind.ANSWER] = AnswerTable(responder.answers)
         tables[Kind.FILTER] = FilterTable(sock, responder)
     facts = Facts(sock, ipv6, Governed(state_dir / GOVERNED))
-    return MadeL3(L3(tables, facts, HostSettings(), partial(lookup, sock), program_id), reason)
+    repairs = Repairs(sock.port, facts.name)
+    return MadeL3(L3(tables, facts, HostSettings(), partial(lookup, sock), program_id, repairs), reason)

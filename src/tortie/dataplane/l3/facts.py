@@ -30,6 +30,7 @@ from tortie.kernel.netlink.monitor import (
     NeighbourDeleted,
     RouteAdded,
     RouteDeleted,
+    RuleChanged,
 )
 from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
 from tortie.kernel.netlink.route import SCOPE_HOST, TABLE_MAIN, Route
@@ -47,6 +48,7 @@ class Change(NamedTuple):
     rows: tuple[tuple[RowKey, Any], ...] = ()  # rows of ours as they are now, None: not there
     freed: tuple[RowKey, ...] = ()  # something foreign came or went where a row of ours belongs
     host: bool = False  # the host's own rows must be rendered again
+    lookups: bool = False  # the kernel may find its way to any address otherwise than before
 
 
 class Judged(NamedTuple):
@@ -96,6 +98,9 @@ class Facts:
 
     def names(self) -> Iterable[str]:
         return self._index_of.keys()
+
+    def links(self) -> Iterable[Link]:
+        return self._links.values()
 
     def judge(self, is_meant: Callable[[str], bool]) -> Judged:
         """Judges the interfaces that are meant for workloads, by their names, each with what is to be said of it.
@@ -192,6 +197,8 @@ class Facts:
                 return self._address_changed(added, there=True)
             case AddressDeleted(deleted):
                 return self._address_changed(deleted, there=False)
+            case RuleChanged():
+                return Change(lookups=True)
             case RouteAdded(added, replaced):
                 return self._route_changed(added, there=True, replaced=replaced)
             case RouteDeleted(deleted):

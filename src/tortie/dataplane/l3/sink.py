@@ -20,6 +20,7 @@ from tortie.conventions import ROUTE_PROTOCOL
 from tortie.dataplane.l3.facts import Facts
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.render import render_endpoint
+from tortie.dataplane.l3.repairs import Repairs
 from tortie.dataplane.l3.rows import Address, Kind, RouteKey, RouteTarget, RowKey, Rows
 from tortie.errors import KernelError, TortieError
 from tortie.intent.l3 import EndpointKey, LocalEndpoint
@@ -41,7 +42,7 @@ JUDGE_AGAIN_S = 1.0
 # Between two looks at settings of the host, when something is done anyway.
 LOOK_AGAIN_S = 1.0
 
-Lookup = Callable[[Address], RouteTarget | None]  # the route by which the kernel would reach an address
+Lookup = Callable[[Address], RouteTarget | str]  # the route by which the kernel would reach an address, or why none
 
 
 class L3:
@@ -54,10 +55,12 @@ class L3:
         host: HostSettings,
         lookup: Lookup,
         responder: int,
+        repairs: Repairs,
     ) -> None:
         """`responder` is the id of the loaded eBPF program, 0 when the kernel's proxy ARP stands in for it."""
         self._reconcilers = {kind: Reconciler(kind.name.lower(), tables[kind]) for kind in sorted(tables)}
         self.facts = facts
+        self.repairs = repairs
         self._host = host
         self._lookup = lookup
         self._responder = responder
@@ -70,6 +73,8 @@ class L3:
         self._judged_at = 0  # `writes` at the last look at the failing ones
         self._judge_again_at = 0.0
         self._look_at = 0.0  # of the next look at the host's settings
+        self._rules_changed = False  # and with them, perhaps, the kernel's way to any address
+        self._judge_all_at = 0.0  # not sooner, however often they change
         self._reports: dict[str, EndpointReport] = {}
         self._shown: Mapping[str, EndpointReport] | None = None  # a copy of them, until one changes
 
@@ -90,16 +95,18 @@ class L3:
     def observe(self, event: Event) -> None:
         """Takes one event of the kernel; `Overflow` is the caller's to answer with `resync`."""
         change = self.facts.observe(event)
+        port = getattr(event, "port", 0)
         for name, kind in change.lost:
-            self._lost(name, kind)
+            self._lost(name, kind, port)
         for row, value in change.rows:
-            self._saw(row, value)
+            self._saw(row, value, port)
         for row in change.freed:
             self._saw_foreign(row)
         for name in change.links:
             self._render_interface(name)
         if change.host:
             self._set_rows(None, self._host.rows(self.facts))
+        self._rules_changed |= change.lookups
 
     def resync(self) -> Iterator[None]:
         """Reads everything back, in bounded steps; raises KernelError, after which it is to be done again.
@@ -114,6 +121,9 @@ class L3:
                 yield
         self._set_rows(None, self._host.rows(self.facts))
         for kind, reconciler in self._reconcilers.items():
+            first, lacked = not reconciler.known, set(reconciler.lacking)
+            # Between the steps of reading by key others may be wanted, which nobody has harmed.
+            old = set(reconciler.wanted) if kind in _READ_BY_KEY else None
             if kind in _READ_BY_KEY:
                 # A filter of ours may also be left on an interface that no endpoint names any more.
                 others = self.facts.carriers() if kind is Kind.FILTER else ()
@@ -121,6 +131,11 @@ class L3:
             else:
                 reconciler.resync()
                 yield
+            if not first:
+                for key in set(reconciler.lacking) - lacked:
+                    if old is None or key in old:
+                        self.repairs.found(RowKey(kind, key))
+        self.repairs.read_back()
         self._unsettled.update(self._endpoints)
 
     def apply(self, now: float) -> bool:
@@ -135,17 +150,29 @@ class L3:
             if self._reconcilers[kind].apply_deletes(now, ROWS_PER_PASS):
                 return True
         for kind in self._reconcilers:
-            if self._reconcilers[kind].apply_puts(now, ROWS_PER_PASS):
+            more = self._reconcilers[kind].apply_puts(now, ROWS_PER_PASS)
+            for key in self._reconcilers[kind].put_last:
+                self.repairs.written(RowKey(kind, key))
+            if more:
                 return True
         if self._failing and (self.writes != self._judged_at or now >= self._judge_again_at):
             self._judged_at = self.writes
             self._judge_again_at = now + JUDGE_AGAIN_S
             for key in list(self._failing):
                 self._render(key)
+        if self._rules_changed and now >= self._judge_all_at:
+            self._rules_changed = False
+            self._judge_all_at = now + JUDGE_AGAIN_S
+            self._unsettled.update(self._endpoints)
         for key in list(islice(self._unsettled, ROWS_PER_PASS)):
             self._unsettled.discard(key)
             self._judge(key)
         return bool(self._unsettled)
+
+    def governing(self, interface: str) -> LocalEndpoint | None:
+        """The endpoint that an interface belongs to."""
+        key = self._governor.get(interface)
+        return None if key is None else self._endpoints[key]
 
     @property
     def reports(self) -> Mapping[str, EndpointReport]:
@@ -181,6 +208,8 @@ class L3:
         due = [reconciler.next_due() for reconciler in self._reconcilers.values()]
         if self._failing:
             due.append(self._judge_again_at)
+        if self._rules_changed:
+            due.append(self._judge_all_at)
         return min((time for time in due if time is not None), default=None)
 
     def _render_interface(self, name: str) -> None:
@@ -215,19 +244,25 @@ class L3:
             if self._owner.get(row) == owner:
                 del self._owner[row]
                 self._reconcilers[row.table].unwant(row.key)
+                self.repairs.forget(row)
         for row, value in rows.items():
             self._owner[row] = owner
             self._reconcilers[row.table].want(row.key, value)
         if rows:
             self._rows[owner] = rows
 
-    def _saw(self, row: RowKey, value: Any) -> None:
-        """The kernel holds this row, or none when `value` is None."""
+    def _saw(self, row: RowKey, value: Any, port: int) -> None:
+        """The kernel holds this row, or none when `value` is None; by the doing of that socket."""
         reconciler = self._reconcilers[row.table]
+        was_right = row in self._owner and reconciler.right(row.key)
         if value is None:
             reconciler.saw_gone(row.key)
         else:
             reconciler.saw(row.key, value)
+        if value is not None and reconciler.right(row.key):
+            self.repairs.right(row)
+        elif was_right:
+            self.repairs.harmed(row, port)
         self._unsettle(row)
 
     def _saw_foreign(self, row: RowKey) -> None:
@@ -235,14 +270,15 @@ class L3:
         self._reconcilers[row.table].retry(row.key)
         self._unsettle(row)
 
-    def _lost(self, name: str, kind: Kind) -> None:
+    def _lost(self, name: str, kind: Kind, port: int) -> None:
         """The kernel dropped its rows of a kind on an interface without an event for each."""
         owner = self._governor.get(name)
         if owner is None:
             return
         for row in list(self._rows.get(owner, ())):
-            if row.table == kind:
-                self._saw(row, None)
+            # Of routes those of IPv4 alone: of the others an event tells.
+            if row.table == kind and not (isinstance(row.key, RouteKey) and len(row.key.destination) == 16):
+                self._saw(row, None, port)
 
     def _unsettle(self, row: RowKey) -> None:
         owner = self._owner.get(row)
@@ -291,7 +327,7 @@ class L3:
                 found = self._lookup(address)
             except KernelError as error:
                 return EndpointState.ERROR, f"its route could not be verified: {error}", False
-            if found is None or found != RouteTarget(link.ifindex, ROUTE_PROTOCOL):
+            if found != RouteTarget(link.ifindex, ROUTE_PROTOCOL):
                 return EndpointState.ERROR, self._overruled(address, found), False
         return EndpointState.UP, "", True
 
@@ -304,9 +340,9 @@ class L3:
                 return f"{row.table.name.lower()} {_text(row.key)}: {error}"
         return None
 
-    def _overruled(self, address: Address, found: RouteTarget | None) -> str:
-        if found is None:
-            return f"the kernel has no route to {address}, though ours is written: look at `ip rule` and the main table"
+    def _overruled(self, address: Address, found: RouteTarget | str) -> str:
+        if isinstance(found, str):
+            return f"the kernel does not take our route to {address}, though it is written: {found}"
         name = self.facts.name(found.ifindex)
         return (
             f"a route of protocol {found.protocol} to {address} by {name} stands before ours: "

@@ -17,7 +17,7 @@ from tortie.dataplane.l3.originals import Originals
 from tortie.dataplane.l3.rows import Address, AddressKey, NeighbourKey, RouteKey, RouteTarget
 from tortie.errors import Exists, Gone, KernelError, TortieError
 from tortie.kernel import sysctl
-from tortie.kernel.netlink import address, fib, link, neighbour, route
+from tortie.kernel.netlink import address, fib, link, neighbour, route, rule
 from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
 from tortie.kernel.netlink.route import SCOPE_HOST, SCOPE_LINK, TABLE_MAIN, TYPE_UNICAST, Route
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -25,12 +25,20 @@ from tortie.kernel.netlink.socket import NetlinkSocket
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
-def lookup(sock: NetlinkSocket, target: Address) -> RouteTarget | None:
-    """The route by which the kernel reaches an address, when it is a row of the main table for just that address."""
+def lookup(sock: NetlinkSocket, target: Address) -> RouteTarget | str:
+    """The route by which the kernel reaches an address, when it is a row of the main table for just that address.
+
+    Else why it does not, as far as its rules tell.
+    """
     found = fib.lookup(sock, target.packed)
-    if found is None or found.prefix_length != 8 * len(found.destination) or found.table != TABLE_MAIN:
-        return None
-    return RouteTarget(found.ifindex, found.protocol)
+    if found is not None and found.prefix_length == 8 * len(found.destination) and found.table == TABLE_MAIN:
+        return RouteTarget(found.ifindex, found.protocol)
+    for each in rule.dump(sock, _FAMILY[target.version]):
+        # Either the rule names the table where the answer came from, or it is one that gives none.
+        table = found.table if found is not None else 0
+        if each.foreign and each.table == table and each.meets(target.packed):
+            return f"rule `{each}` of `ip rule` comes before the main table: delete it, or narrow it"
+    return "look at `ip rule` and the main table"
 
 
 class RouteTable:
