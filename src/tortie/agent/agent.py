@@ -30,6 +30,7 @@ from tortie.agent.cluster import Cluster
 from tortie.agent.counting import Counting
 from tortie.agent.draining import Draining
 from tortie.agent.enforcement import Enforcement
+from tortie.agent.guests import Guests
 from tortie.agent.journal import Journal
 from tortie.agent.noticeboard import Noticeboard
 from tortie.agent.packets import PacketLog
@@ -96,6 +97,7 @@ class Agent:
         self._routing = Routing(self._policy, self._l3)
         self._uplink = Uplink(settings.node, self._l3.facts)
         self._repairs = RepairLog()
+        self._guests = Guests(self._l3.governing, self._wake.set)
         bird_config = Path(settings.bird_config)
         bird_config.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         bgp.write_initial(bird_config, included=settings.bird_included)
@@ -139,6 +141,7 @@ class Agent:
                     self._cluster.run,
                     self._apply,
                     self._policy.run,
+                    self._guests.run,
                     self._bird.run,
                     self._uplink.run,
                     reporter.run,
@@ -161,6 +164,7 @@ class Agent:
                 self._resync_at, self._resync_cause = 0.0, "lost-events"
             else:
                 self._l3.observe(event)
+                self._guests.observe(event)
         self._wake.set()
 
     async def _apply(self) -> None:
@@ -222,6 +226,7 @@ class Agent:
                 LOG.warning("the kernel cannot be read back: trying again", reason=str(error))
                 self._resync_at, self._resync_cause = now + RETRY_RESYNC_S, "retry"
                 return False
+            self._guests.look(self._l3.facts.links())
             self._measured.end("resync", self._loop_time())
         if self._l3.apply(now) or self._policy.cut(now):
             return True
@@ -278,7 +283,7 @@ class Agent:
     def _post(self) -> None:
         cluster = self._cluster
         self._measured.hear(answers=cluster.connected, now=self._loop_time())
-        self._repairs.look(self._l3.repairs.take(), self._loop_time())
+        self._repairs.look([*self._l3.repairs.take(), *self._guests.take()], self._loop_time())
         reports = self._routing.reports
         self._log_errors(reports)
         self._noticeboard.post(
@@ -341,5 +346,6 @@ class Agent:
             *([self._packets.problem] if self._packets.problem else []),
             *self._l3.problems,
             *self._uplink.problems,
+            *self._guests.problems,
             *self._bird.problems,
         )

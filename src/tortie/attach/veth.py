@@ -54,7 +54,7 @@ def plug(interface: str, inner: str, netns_path: str, wanted: GuestSide) -> Plug
     if netns.identify(netns_path) == netns.identify(OWN_NAMESPACE):
         raise AttachError(f"network namespace {netns_path} is the host's own: give the workload one of its own")
     with NetlinkSocket() as host, NetlinkSocket.open_in(netns_path) as guest:
-        if _is_pair(host, guest, interface, inner):
+        if _stands(host, guest, interface, inner):
             undo = partial(_restore, interface, inner, netns_path, _read_guest_side(guest, inner))
         else:
             _make_pair(host, guest, interface, inner, netns_path, wanted)
@@ -110,14 +110,9 @@ def _make_pair(
         os.close(descriptor)
 
 
-def _is_pair(host: NetlinkSocket, guest: NetlinkSocket, interface: str, inner: str) -> bool:
+def _stands(host: NetlinkSocket, guest: NetlinkSocket, interface: str, inner: str) -> bool:
     outer_end, inner_end = _find(host, interface), _find(guest, inner)
-    return (
-        outer_end is not None
-        and inner_end is not None
-        and outer_end.peer_index == inner_end.ifindex
-        and inner_end.peer_index == outer_end.ifindex
-    )
+    return outer_end is not None and inner_end is not None and is_pair(outer_end, inner_end)
 
 
 def _read_guest_side(guest: NetlinkSocket, inner: str) -> GuestSide:
@@ -151,15 +146,15 @@ def _set_up_guest(guest: NetlinkSocket, netns_path: str, end: Link, addresses: C
     _set_addresses(guest, end.ifindex, addresses)
     warnings: list[str] = []
     for gateway in (GATEWAY_V4, GATEWAY_V6):
-        entry = Neighbour(end.ifindex, gateway.packed, VETH_MAC, STATE_PERMANENT, ROUTE_PROTOCOL)
-        default = _default_route(end.ifindex, gateway)
+        entry = gateway_entry(end.ifindex, gateway)
+        default = default_route(end.ifindex, gateway)
         if gateway.version not in versions:
             # Left from an earlier attachment with addresses of this family too.
-            _raise_first(route.delete(guest, [default, *_on_link(end.ifindex, gateway)]))
+            _raise_first(route.delete(guest, [default, *on_link(end.ifindex, gateway)]))
             _raise_first(neighbour.delete(guest, [entry]))
             continue
         _raise_first(neighbour.replace(guest, [entry]))
-        _raise_first(_but_existing(route.add(guest, _on_link(end.ifindex, gateway))))
+        _raise_first(_but_existing(route.add(guest, on_link(end.ifindex, gateway))))
         if _but_existing(refused := route.add(guest, [default])):
             _raise_first(refused)
         if refused and not _default_is_ours(guest, end.ifindex, gateway):
@@ -183,14 +178,25 @@ def _set_addresses(guest: NetlinkSocket, ifindex: int, addresses: Collection[Add
             address.delete(guest, found)
 
 
-def _on_link(ifindex: int, gateway: Address) -> list[Route]:
+def is_pair(outer: Link, inner: Link) -> bool:
+    """Two links of different namespaces are the ends of one veth."""
+    return outer.peer_index == inner.ifindex and inner.peer_index == outer.ifindex
+
+
+def gateway_entry(ifindex: int, gateway: Address) -> Neighbour:
+    """The gateway's MAC, which the guest need not ask for."""
+    return Neighbour(ifindex, gateway.packed, VETH_MAC, STATE_PERMANENT, ROUTE_PROTOCOL)
+
+
+def on_link(ifindex: int, gateway: Address) -> list[Route]:
     """What makes the gateway reachable: nothing for IPv6, whose link-local addresses are."""
     if gateway.version == 6:
         return []
     return [Route(socket.AF_INET, gateway.packed, 32, ifindex, protocol=ROUTE_PROTOCOL, scope=SCOPE_LINK)]
 
 
-def _default_route(ifindex: int, gateway: Address) -> Route:
+def default_route(ifindex: int, gateway: Address) -> Route:
+    """The guest's way to everybody."""
     family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
     return Route(
         family,
