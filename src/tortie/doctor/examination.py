@@ -18,6 +18,7 @@ from tortie.doctor import (
     networkmanager,
     path_mtu,
     rivals,
+    rules,
     sysctls,
     udev,
 )
@@ -35,6 +36,7 @@ CHECKS: Mapping[str, Check] = {
     "agent": agent.check,
     "bird": bird.check,
     "rivals": rivals.check,
+    "rules": rules.check,
     "sysctls": sysctls.check,
     "nftables": verdicts.check_nftables,
     "iptables-legacy": verdicts.check_legacy,

@@ -15,7 +15,7 @@ import pytest
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.netns.doctor.conftest import AS_NOBODY, Doctor, Examine, needs_readable_checkout
 from tortie.bootstrap import Bootstrap
-from tortie.doctor import bird, features, limits, mtu, rivals, sysctls
+from tortie.doctor import bird, features, limits, mtu, rivals, rules, sysctls
 from tortie.doctor.finding import Finding
 
 
@@ -53,6 +53,20 @@ def test_settings_that_others_changed(host: Namespace, examine: Examine) -> None
         ("warning", "net.ipv4.conf.cali1.rp_filter = 1"),
         ("warning", "net.ipv4.conf.all.proxy_arp = 1"),
     ]
+
+
+def test_rules_that_come_before_the_main_table(host: Namespace, examine: Examine) -> None:
+    host.run("ip rule add pref 90 from 192.0.2.1 lookup 77; ip rule add pref 91 to 192.0.2.0/24 prohibit")
+    host.run("ip -6 rule add pref 92 fwmark 2 lookup 78")
+    assert places(examine(rules.check)) == [], "nothing leads a workload's packets away: table 78 is empty"
+    host.run("ip rule add pref 100 lookup 77; ip route add default via 172.18.203.1 dev eth0 table 77")
+    host.run("ip -6 rule add pref 101 fwmark 1 prohibit")
+    assert places(examine(rules.check)) == [
+        ("error", "`ip rule`: 100: from all lookup 77"),
+        ("warning", "`ip -6 rule`: 101: from all fwmark 0x1/0xffffffff prohibit"),
+    ]
+    host.run("ip rule add to 10.65.0.21/32 pref 99 lookup main")
+    assert [where for severity, where in places(examine(rules.check)) if severity == "error"] == []
 
 
 def test_a_default_route_by_router_advertisement(host: Namespace, examine: Examine) -> None:
