@@ -1,0 +1,171 @@
+"""Faults of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.soak.matrix.fault import fault
+from tests.soak.matrix.scene import Scene, is_whole
+from tortie.kernel import netns
+from tortie.lab import host
+from tortie.lab.process import alive
+
+STEPS = 400  # more than any apply takes
+DYING = Path(__file__).parent / "dying"
+CYCLES, LANES, WARM_UP = 10_000, 4, 500
+ROOM = 1.1  # of what the agent may have grown by
+V3 = {"apiVersion": "projectcalico.org/v3"}
+
+
+@contextmanager
+def environment(**variables: str) -> Iterator[None]:
+    """What daemons that are started meanwhile have in their environment."""
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@fault("agent", "SIGTERM, and started again")
+async def terminated(scene: Scene) -> AsyncIterator[None]:
+    scene.end("far", "agent", signal.SIGTERM)
+    yield
+    await host.start_agent(scene.layout, "far")
+
+
+@fault("agent", "kill -9, and started again")
+async def killed(scene: Scene) -> AsyncIterator[None]:
+    scene.end("far", "agent", signal.SIGKILL)
+    yield
+    await host.start_agent(scene.layout, "far")
+
+
+@fault("agent", "kill -9 twice in 5 s", takes_s=8)
+async def killed_twice(scene: Scene) -> AsyncIterator[None]:
+    for _ in range(2):
+        scene.end("far", "agent", signal.SIGKILL)
+        await host.start_agent(scene.layout, "far")
+    yield
+
+
+@fault("agent", "upgrade: SIGTERM, and the modules of another place started")
+async def upgraded(scene: Scene) -> AsyncIterator[None]:
+    place = scene.disk / "upgrade"
+    shutil.copytree(Path(host.__file__).parents[1], place / "tortie", dirs_exist_ok=True)
+    scene.end("far", "agent", signal.SIGTERM)
+    yield
+    with environment(PYTHONPATH=str(place)):
+        await host.start_agent(scene.layout, "far")
+
+
+@fault("agent", "kill -9 during an apply, at every step", takes_s=120)
+async def killed_at_every_step(scene: Scene) -> AsyncIterator[None]:
+    """A step is a message to the kernel or a program that is started."""
+    await scene.run(
+        "far", "ip link add tapsteps type veth peer name steps; ip link set tapsteps up; ip link set steps up"
+    )
+    trigger = scene.disk / "trigger"
+    for number in range(1, STEPS):
+        trigger.unlink(missing_ok=True)
+        scene.end("far", "agent", signal.SIGKILL) if number == 1 else None
+        with environment(PYTHONPATH=str(DYING), DIES_WHEN=str(trigger), DIES_AT=str(number)):
+            await host.start_agent(scene.layout, "far")
+        await scene.board_when("far", is_whole)
+        agent = scene.process("far", "agent")
+        trigger.touch()
+        await (scene.apply(*documents(number)) if number % 2 else withdrawn(scene))
+        revision = (await scene.board("near"))["revision"]
+        while alive(agent):
+            try:
+                board = await scene.board("far")
+            except OSError:
+                break
+            if is_whole(board) and board["revision"] >= revision:
+                break
+            await asyncio.sleep(0.02)
+        if alive(agent):
+            break
+    await withdrawn(scene)
+    trigger.unlink()
+    scene.end("far", "agent", signal.SIGKILL)
+    await host.start_agent(scene.layout, "far")
+    yield
+    await scene.run("far", "ip link del tapsteps")
+
+
+def documents(number: int) -> list[dict[str, Any]]:
+    """A workload and a policy with a set, which far has to write sets, chains, a route and a neighbour for."""
+    spec = {
+        "orchestrator": "tortie",
+        "workload": "steps",
+        "node": "far",
+        "endpoint": "eth0",
+        "interfaceName": "tapsteps",
+    }
+    name = {"name": "far-tortie-steps-eth0", "namespace": "default", "labels": {"steps": "yes"}}
+    profiles = {
+        "ipNetworks": ["10.65.0.99/32"],
+        "mac": "02:00:00:00:00:99",
+        "profiles": ["projectcalico-default-allow"],
+    }
+    rule = {"action": "Allow", "protocol": "TCP", "source": {"selector": "has(steps)", "nets": ["10.0.0.0/8"]}}
+    policy = {"selector": "all()", "types": ["Ingress"], "order": number, "ingress": [rule]}
+    return [
+        {**V3, "kind": "WorkloadEndpoint", "metadata": name, "spec": {**spec, **profiles}},
+        {**V3, "kind": "GlobalNetworkPolicy", "metadata": {"name": "steps"}, "spec": policy},
+    ]
+
+
+async def withdrawn(scene: Scene) -> None:
+    await scene.run(
+        "near", "tortie delete workloadendpoint far-tortie-steps-eth0; tortie delete gnp steps", check=False
+    )
+
+
+@fault("agent", "10,000 workloads attached and detached", takes_s=900)
+async def cycles(scene: Scene) -> AsyncIterator[None]:
+    """What the agent has grown by is an error of its own."""
+    spaces = [scene.layout.namespace(f"cycle{lane}") for lane in range(LANES)]
+    for space in spaces:
+        netns.create(space)
+
+    async def lane(number: int, count: int) -> None:
+        for _ in range(count):
+            address = f"10.65.1.{number + 1}"
+            path = str(scene.layout.namespace_path(f"cycle{number}"))
+            await scene.call("far", "attach", name=f"cycle{number}", netns=path, addresses=[address], wait=True)
+            await scene.call("far", "detach", name=f"cycle{number}")
+
+    async def go(count: int) -> None:
+        await asyncio.gather(*(lane(number, count // LANES) for number in range(LANES)))
+
+    pid = scene.process("far", "agent").pid
+    await go(WARM_UP)
+    before = usage(pid)
+    await go(CYCLES - WARM_UP)
+    after = usage(pid)
+    for space in spaces:
+        netns.delete(space)
+    yield
+    grown = {name: (before[name], after[name]) for name in before if after[name] > before[name] * ROOM}
+    assert not grown, f"the agent has grown: {grown}"
+
+
+def usage(pid: int) -> dict[str, int]:
+    """Resident memory, descriptors and threads of a process."""
+    status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    descriptors = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return {"rss_kib": int(status["VmRSS"].split()[0]), "threads": int(status["Threads"]), "descriptors": descriptors}

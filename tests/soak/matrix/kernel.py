@@ -1,0 +1,88 @@
+"""Our rows in the kernel, changed by others, and more news from the kernel than a socket holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from tests.soak.matrix.fault import fault
+from tests.soak.matrix.scene import Scene
+
+IPTABLES = ("iptables-nft", "iptables-legacy")
+FOREIGN_ROUTES = 100_000
+
+
+def save_word(scene: Scene) -> str:
+    return "iptables-legacy" if scene.backend == "iptables-legacy" else "iptables-nft"
+
+
+@fault("kernel", "our routes flushed", cuts="until the route is back the host has no way to the workload")
+async def routes_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "ip route flush proto 116")
+    yield
+
+
+@fault("kernel", "BIRD's routes flushed", cuts="until the route is back the host has no way to the workload")
+async def bird_routes_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "ip route flush proto bird")
+    yield
+
+
+@fault("kernel", "rules flushed", cuts="without a rule for the main table the host has no route to anywhere")
+async def rules_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "ip rule flush")
+    yield
+    await scene.run("far", "ip rule add pref 32766 lookup main; ip rule add pref 32767 lookup default")
+
+
+@fault("kernel", "our neighbours flushed")
+async def neighbours_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", f"ip neigh flush nud permanent dev {await scene.host_end()}")
+    yield
+
+
+@fault("kernel", "nft flush ruleset", backends=("nftables",))
+async def ruleset_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "nft flush ruleset")
+    yield
+
+
+@fault("kernel", "nft delete table of ours", backends=("nftables",))
+async def table_deleted(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "nft delete table inet tortie", check=False)
+    yield
+
+
+@fault("kernel", "iptables -F, of all chains", backends=IPTABLES)
+async def chains_flushed(scene: Scene) -> AsyncIterator[None]:
+    program = save_word(scene)
+    await scene.run("far", "; ".join(f"{program} -t {table} -F" for table in ("raw", "mangle", "filter")))
+    yield
+
+
+@fault("kernel", "iptables -F and -X, of all chains", backends=IPTABLES)
+async def chains_deleted(scene: Scene) -> AsyncIterator[None]:
+    program = save_word(scene)
+    tables = ("raw", "mangle", "nat", "filter")
+    await scene.run("far", "; ".join(f"{program} -t {table} -F; {program} -t {table} -X" for table in tables))
+    yield
+
+
+@fault("kernel", "nft flush ruleset, which holds the chains", backends=("iptables-nft",))
+async def all_tables_deleted(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "nft flush ruleset")
+    yield
+
+
+@fault("kernel", "ipset flush", backends=IPTABLES)
+async def sets_flushed(scene: Scene) -> AsyncIterator[None]:
+    await scene.run("far", "ipset flush")
+    yield
+
+
+@fault("kernel", "100,000 foreign routes come and go", takes_s=25)
+async def burst(scene: Scene) -> AsyncIterator[None]:
+    numbers = f"seq 0 {FOREIGN_ROUTES - 1}"
+    line = '{printf "route %s 172.%d.%d.%d/32 dev lo proto static table 77\\n", word, 16+$1/65536, $1/256%256, $1%256}'
+    await scene.run("far", f"{numbers} | awk -v word=add '{line}' | ip -batch -")
+    yield
+    await scene.run("far", "ip route flush table 77")
