@@ -7,9 +7,11 @@ import os
 import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+import aiohttp
 
 from tests.soak.matrix.fault import fault
 from tests.soak.matrix.scene import Scene, is_whole
@@ -17,7 +19,8 @@ from tortie.kernel import netns
 from tortie.lab import host
 from tortie.lab.process import alive
 
-STEPS = 400  # more than any apply takes
+LINK = "tapsteps"
+WITHDRAWN = "tortie delete workloadendpoint far-tortie-steps-eth0; tortie delete gnp steps"
 DYING = Path(__file__).parent / "dying"
 CYCLES, LANES, WARM_UP = 10_000, 4, 500
 ROOM = 1.1  # of what the agent may have grown by
@@ -71,39 +74,56 @@ async def upgraded(scene: Scene) -> AsyncIterator[None]:
         await host.start_agent(scene.layout, "far")
 
 
-@fault("agent", "kill -9 during an apply, at every step", takes_s=120)
+@fault("agent", "kill -9 during an apply, at every step", takes_s=900)
 async def killed_at_every_step(scene: Scene) -> AsyncIterator[None]:
     """A step is a message to the kernel or a program that is started."""
-    await scene.run(
-        "far", "ip link add tapsteps type veth peer name steps; ip link set tapsteps up; ip link set steps up"
-    )
-    trigger = scene.disk / "trigger"
-    for number in range(1, STEPS):
-        trigger.unlink(missing_ok=True)
-        scene.end("far", "agent", signal.SIGKILL) if number == 1 else None
-        with environment(PYTHONPATH=str(DYING), DIES_WHEN=str(trigger), DIES_AT=str(number)):
-            await host.start_agent(scene.layout, "far")
-        await scene.board_when("far", is_whole)
-        agent = scene.process("far", "agent")
-        trigger.touch()
-        await (scene.apply(*documents(number)) if number % 2 else withdrawn(scene))
-        revision = (await scene.board("near"))["revision"]
-        while alive(agent):
-            try:
-                board = await scene.board("far")
-            except OSError:
-                break
-            if is_whole(board) and board["revision"] >= revision:
-                break
-            await asyncio.sleep(0.02)
-        if alive(agent):
-            break
-    await withdrawn(scene)
-    trigger.unlink()
+    async with steps(scene):
+        number = 1
+        while await dies_at(scene, number):
+            number += 1
+    yield
+
+
+@fault("agent", "kill -9 during an apply, at steps 1, 2, 4 to 32", takes_s=40)
+async def killed_at_some_steps(scene: Scene) -> AsyncIterator[None]:
+    async with steps(scene):
+        for number in (1, 2, 4, 8, 16, 32):
+            assert await dies_at(scene, number), f"an apply has fewer than {number} steps"
+    yield
+
+
+@asynccontextmanager
+async def steps(scene: Scene) -> AsyncIterator[None]:
+    """An interface for a workload more; the agent at the end is one that does not die."""
+    await scene.run("far", f"ip link add {LINK} type veth peer name steps; ip link set {LINK} up; ip link set steps up")
+    scene.end("far", "agent", signal.SIGKILL)
+    yield
+    await scene.run("near", WITHDRAWN, check=False)
     scene.end("far", "agent", signal.SIGKILL)
     await host.start_agent(scene.layout, "far")
-    yield
-    await scene.run("far", "ip link del tapsteps")
+    await scene.run("far", f"ip link del {LINK}")
+
+
+async def dies_at(scene: Scene, number: int) -> bool:
+    """Starts an agent that dies at that step of an apply, and has it apply; False if it came to the end."""
+    trigger = scene.disk / "trigger"
+    trigger.unlink(missing_ok=True)
+    with environment(PYTHONPATH=str(DYING), DIES_WHEN=str(trigger), DIES_AT=str(number)):
+        await host.start_agent(scene.layout, "far")
+    await scene.board_when("far", is_whole)
+    agent = scene.process("far", "agent")
+    trigger.touch()
+    await (scene.apply(*documents(number)) if number % 2 else scene.run("near", WITHDRAWN, check=False))
+    revision = (await scene.board("near"))["revision"]
+
+    async def ended_or_done() -> bool:
+        with suppress(aiohttp.ClientError, OSError):
+            board = await scene.board("far")
+            return not alive(agent) or (is_whole(board) and board["revision"] >= revision)
+        return not alive(agent)
+
+    await scene.until(ended_or_done)
+    return not alive(agent)
 
 
 def documents(number: int) -> list[dict[str, Any]]:
@@ -113,7 +133,7 @@ def documents(number: int) -> list[dict[str, Any]]:
         "workload": "steps",
         "node": "far",
         "endpoint": "eth0",
-        "interfaceName": "tapsteps",
+        "interfaceName": LINK,
     }
     name = {"name": "far-tortie-steps-eth0", "namespace": "default", "labels": {"steps": "yes"}}
     profiles = {
@@ -127,12 +147,6 @@ def documents(number: int) -> list[dict[str, Any]]:
         {**V3, "kind": "WorkloadEndpoint", "metadata": name, "spec": {**spec, **profiles}},
         {**V3, "kind": "GlobalNetworkPolicy", "metadata": {"name": "steps"}, "spec": policy},
     ]
-
-
-async def withdrawn(scene: Scene) -> None:
-    await scene.run(
-        "near", "tortie delete workloadendpoint far-tortie-steps-eth0; tortie delete gnp steps", check=False
-    )
 
 
 @fault("agent", "10,000 workloads attached and detached", takes_s=900)

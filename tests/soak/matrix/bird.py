@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from functools import partial
 
 from tests.soak.matrix.fault import fault
 from tests.soak.matrix.scene import Scene
@@ -19,6 +20,22 @@ async def killed(scene: Scene) -> AsyncIterator[None]:
     scene.end("far", "bird", signal.SIGKILL)
     yield
     await host.start_bird(scene.layout, "far")
+
+
+TWICE = "a peer deletes what is stale when its session ends again before it heard everything (RFC 4724, 4.2)"
+
+
+@fault("BIRD", "kill -9 again while it recovers", takes_s=12, loses=TWICE, late=TWICE, late_bound_s=5)
+async def killed_again(scene: Scene) -> AsyncIterator[None]:
+    for _ in range(2):
+        scene.end("far", "bird", signal.SIGKILL)
+        await host.start_bird(scene.layout, "far")
+        await scene.until(partial(session, scene))
+    yield
+
+
+async def session(scene: Scene) -> bool:
+    return "Established" in (await host.bird_sessions(scene.layout, "far")).values()
 
 
 @fault("BIRD", "restarted as the unit does it", lasts_s=1, takes_s=8)

@@ -50,6 +50,7 @@ async def measure(cell: Cell, scene: Scene) -> Row:
     before = await scene.photograph()
     async with scene.traffic() as traffic:
         await asyncio.sleep(BEFORE_S)
+        begun = time.monotonic() - PERIOD_S
         async with asynccontextmanager(cell.fault.strike)(scene):
             await asyncio.sleep(cell.fault.lasts_s)
         gone = time.monotonic()
@@ -58,6 +59,7 @@ async def measure(cell: Cell, scene: Scene) -> Row:
         whole = time.monotonic()
         await asyncio.sleep(BEFORE_S)
     seen = traffic.seen
+    assert min(seen.lost, default=gone) > begun, "traffic was not whole before anything struck"
     wrong = [moment - gone + PERIOD_S for moment in (*seen.lost, *seen.leaked)]
     return Row(
         fault=str(cell.fault),

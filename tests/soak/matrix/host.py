@@ -58,7 +58,13 @@ async def address_changed(scene: Scene) -> AsyncIterator[None]:
     await scene.run("far", "ip addr del 192.0.2.112/24 dev eth0; ip addr add 192.0.2.12/24 dev eth0")
 
 
-@fault("host", "workload's interface renamed for 1 s", cuts="an endpoint names its interface", lasts_s=1, takes_s=8)
+@fault(
+    "host",
+    "workload's interface renamed for 1 s",
+    lasts_s=1,
+    cuts="an endpoint names its interface, and has none of that name",
+    leaks="an interface is known by its name, so under one without the prefix it passes for the host's own: not solved",
+)
 async def renamed(scene: Scene) -> AsyncIterator[None]:
     name = await scene.host_end()
     await scene.run("far", rename(name, "other0"))

@@ -9,6 +9,8 @@ from tests.soak.matrix.scene import Scene
 
 IPTABLES = ("iptables-nft", "iptables-legacy")
 FOREIGN_ROUTES = 100_000
+OPEN = "the kernel lets anybody flush iptables, and a host without rules is open until the agent has written them again"
+SCAN = "BIRD hears of no deletion of its own routes, and looks at the kernel's table every 10 s"
 
 
 def save_word(scene: Scene) -> str:
@@ -21,7 +23,14 @@ async def routes_flushed(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-@fault("kernel", "BIRD's routes flushed", cuts="until the route is back the host has no way to the workload")
+@fault(
+    "kernel",
+    "BIRD's routes flushed",
+    takes_s=12,
+    cuts="until the route is back the host has no way to the workload",
+    late=SCAN,
+    late_bound_s=11,
+)
 async def bird_routes_flushed(scene: Scene) -> AsyncIterator[None]:
     await scene.run("far", "ip route flush proto bird")
     yield
@@ -52,14 +61,14 @@ async def table_deleted(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-@fault("kernel", "iptables -F, of all chains", backends=IPTABLES)
+@fault("kernel", "iptables -F, of all chains", backends=IPTABLES, leaks=OPEN)
 async def chains_flushed(scene: Scene) -> AsyncIterator[None]:
     program = save_word(scene)
     await scene.run("far", "; ".join(f"{program} -t {table} -F" for table in ("raw", "mangle", "filter")))
     yield
 
 
-@fault("kernel", "iptables -F and -X, of all chains", backends=IPTABLES)
+@fault("kernel", "iptables -F and -X, of all chains", backends=IPTABLES, leaks=OPEN)
 async def chains_deleted(scene: Scene) -> AsyncIterator[None]:
     program = save_word(scene)
     tables = ("raw", "mangle", "nat", "filter")
@@ -67,7 +76,7 @@ async def chains_deleted(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
-@fault("kernel", "nft flush ruleset, which holds the chains", backends=("iptables-nft",))
+@fault("kernel", "nft flush ruleset, which holds the chains", backends=("iptables-nft",), leaks=OPEN)
 async def all_tables_deleted(scene: Scene) -> AsyncIterator[None]:
     await scene.run("far", "nft flush ruleset")
     yield

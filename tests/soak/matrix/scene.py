@@ -15,8 +15,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from tortie.lab.up import up
 HOSTS = ("near", "far", "reflector1", "reflector2")
 FACT_S = 60.0
 DISK_BYTES = 256 << 20
-MID_STREAM = "drop-mid-stream"  # a rule that a new host does without for a minute
+MID_STREAM = "mid-stream"  # a rule that a new host does without for a minute
 
 TOPOLOGY = f"""
 name: matrix
@@ -184,9 +185,24 @@ class Scene:
         raise AssertionError(f"{host}: never: {board}")
 
     async def whole(self) -> None:
-        """Returns when every agent and every BIRD says that all is as it should be."""
+        """Returns when every BIRD and every agent says that all is as it should be."""
         for host in HOSTS:
+            await self.until(partial(self._speaks, host))  # what the board says of BIRD may be some seconds old
             await self.board_when(host, is_whole)
+
+    async def until(self, fact: Callable[[], Awaitable[bool]]) -> None:
+        """Waits for a fact that others bring about."""
+        async with asyncio.timeout(FACT_S):
+            while not await fact():  # noqa: ASYNC110 - there is no event of it here
+                await asyncio.sleep(0.05)
+
+    async def _speaks(self, host: str) -> bool:
+        """The host's BIRD has its sessions, and has heard everything again that it forgot in a restart."""
+        control = self.layout.member(host).bird_socket
+        said = await self.run(host, f"birdc -s {control} show status; birdc -s {control} show protocols", check=False)
+        sessions = [line for line in said.splitlines() if " BGP " in line]
+        recovers = "Graceful restart" in said
+        return bool(sessions) and not recovers and all("Established" in line for line in sessions)
 
     async def photograph(self) -> list[str]:
         """The rows of far's kernel, without what changes by itself."""
@@ -200,8 +216,8 @@ class Scene:
             "far", f"ip route show table all; ip rule; ip neigh show nud permanent; {links}; {rules}", check=False
         )
         lines = (line.strip() for line in text.splitlines() if not line.startswith("#"))
-        # Counters, names made of what a chain says, and the rule that comes when the first minute is over.
-        named = (re.sub(r"\[\d+:\d+\]$|[0-9a-f]{16,}", "", line) for line in lines if MID_STREAM not in line)
+        # Without counters, names made of what a chain says, numbers of links, and what comes after the first minute.
+        named = (re.sub(r"\[\d+:\d+\]$|[0-9a-f]{16,}|@if\d+", "", line) for line in lines if MID_STREAM not in line)
         return sorted(named)
 
     async def as_on(self, photograph: list[str], timeout_s: float = FACT_S) -> list[str]:
