@@ -151,7 +151,8 @@ async def test_both_on_one_store(scene: Topology, previous: Path, monkeypatch: p
         board = await in_sync(scene, OLD)
         assert await pings(scene, DENIED, False)
     assert traffic.lost == 0
-    assert board["writes"] == 0
+    # Of each workload's interface the release before wants forwarding in IPv6, which this one does not.
+    assert board["writes"] == len([each for each in scene.workloads if each.host == OLD])
     assert {endpoint["state"] for endpoint in (await status(scene, NEW))["endpoints"].values()} == {"up"}
     await tortie(scene, NEW, "delete", "globalnetworkpolicy", "previous")
     assert await pings(scene, DENIED, True)

@@ -231,7 +231,7 @@ def test_a_source_that_is_not_behind_its_interface(path: Path, net: Addresses) -
     missing = (Fib(FibResult.OIF, FibFlag.SOURCE | FibFlag.IIF | FibFlag.PRESENT), Cmp(bytes(4)))
     raw = Chain(INET, TABLE, "raw", Hook(InetHook.PREROUTING, Priority.RAW))
     spoofed = "10.9.9.9" if net is V4 else "fd09::9"
-    path.a.run(f"ip addr add {spoofed}/{32 if net is V4 else 128} dev lo")
+    path.a.run(f"ip addr add {spoofed}{'/32' if net is V4 else '/128 nodad'} dev lo")
     install(path, raw, [*missing, Counter(), Decide(DROP)])
     receiver = path.udp(path.b, net.b, 1001)
     path.udp(path.a, spoofed).sendto(b"spoofed", (net.b, 1001))
