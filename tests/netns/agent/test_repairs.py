@@ -172,11 +172,12 @@ def test_what_happened_between_two_agents_is_made_good(agent: RunningAgent, gues
 def test_what_the_workload_made_otherwise_stays(agent: RunningAgent, guest: Namespace) -> None:
     guest.run("ip link add own0 type veth peer name own1 && ip addr add 192.0.2.2/24 dev own0")
     guest.run("ip link set own0 up && ip link set own1 up")
-    guest.run("ip route replace default via 192.0.2.1 dev own0 && ip -6 route del default dev eth0")
+    guest.run("ip route del default && ip route add default via 192.0.2.1 dev own0 metric 50")
+    guest.run("ip -6 route del default dev eth0")
     with guest.netlink() as sock:
         flap(sock)
     agent.wait(restored)
-    assert guest.run("ip route show default").split()[:5] == ["default", "via", "192.0.2.1", "dev", "own0"]
+    assert guest.run("ip route show default").strip() == "default via 192.0.2.1 dev own0 metric 50"
     assert "169.254.1.1 dev eth0" in guest.run("ip route")
     # While its end stays up, the workload may do as it likes with what it was given.
     guest.run("ip -6 route del default dev eth0; ip route del 169.254.1.1 dev eth0")
