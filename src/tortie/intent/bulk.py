@@ -13,12 +13,10 @@ from tortie.intent.classify import Classifier
 from tortie.intent.evaluate import Hit
 from tortie.intent.indexed import IndexedState
 from tortie.intent.packet import Fib, Flow, Packet
-from tortie.intent.policy import Chain, Direction, Family, HostEndpointPolicy, WorkloadPolicy
+from tortie.intent.policy import FAMILIES, Chain, Direction, Family, HostEndpointPolicy, WorkloadPolicy
 from tortie.intent.state import PolicyChanges
 from tortie.intent.verdict import Destination, Journey, Judge, Verdict
 from tortie.model.resource import ResourceKey
-
-_FAMILIES: tuple[Family, ...] = (4, 6)
 
 _Kind = tuple[Chain, Direction, Family]
 _Place = tuple[ResourceKey, str, Direction, int]
@@ -99,7 +97,7 @@ class BulkJudge:
 
 def _kinds(workload: WorkloadPolicy) -> Iterator[_Kind]:
     for direction in Direction:
-        for family in _FAMILIES:
+        for family in FAMILIES:
             yield workload.policy.chain(direction), direction, family
 
 
@@ -108,7 +106,7 @@ def _kinds_of_host(host: HostEndpointPolicy) -> Iterator[_Kind]:
     for ways in (host.normal, host.forward, host.untracked):
         chains += [(ways.chain(direction), direction) for direction in Direction]
     for chain, direction in chains:
-        for family in _FAMILIES:
+        for family in FAMILIES:
             yield chain, direction, family
 
 

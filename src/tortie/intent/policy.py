@@ -28,6 +28,7 @@ from tortie.model.resource import ResourceKey
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 Family = Literal[4, 6]
+FAMILIES: tuple[Family, ...] = (4, 6)
 SetId = str
 ObjectKey = ResourceKey  # of a policy, a profile or an endpoint
 

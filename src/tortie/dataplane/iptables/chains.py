@@ -19,11 +19,11 @@ from typing import NamedTuple
 from tortie.conventions import LOG_GROUP
 from tortie.dataplane.iptables.drops import dropped
 from tortie.dataplane.iptables.match import matches
-from tortie.dataplane.iptables.rows import COMMENT_BYTES, FAMILIES, FILTER, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import COMMENT_BYTES, FILTER, Rows, Rule, chain, chain_name
 from tortie.dataplane.naming import comment_of, digest
 from tortie.errors import UsageError
 from tortie.intent import policy as intent
-from tortie.intent.policy import Action, Chain, Direction, ObjectKey, Policy, PolicySettings
+from tortie.intent.policy import FAMILIES, Action, Chain, Direction, ObjectKey, Policy, PolicySettings
 from tortie.intent.verdict import Reason
 
 ALLOW = chain_name("allow")

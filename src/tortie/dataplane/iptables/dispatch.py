@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tortie.dataplane.iptables.rows import FAMILIES, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import Rows, Rule, chain, chain_name
+from tortie.intent.policy import FAMILIES
 
 # Interfaces of one chain; more are parted by the next letter of their names.
 INTERFACES_APIECE = 16

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from tortie.conventions import DROP_GROUP
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
-from tortie.intent.policy import Family, PolicySettings
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
+from tortie.intent.policy import FAMILIES, Family, PolicySettings
 from tortie.intent.report import Count
 from tortie.intent.verdict import DROPPING, Reason
 from tortie.kernel.netfilter.xtables import Variant, counted, used_tables

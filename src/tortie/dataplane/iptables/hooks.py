@@ -32,8 +32,9 @@ from tortie.dataplane.iptables.hosts import (
     not_waiting,
     trusted,
 )
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name, jump
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name, jump
 from tortie.dataplane.iptables.skeleton import AT, FROM, KNOWN, TO, TO_HOST
+from tortie.intent.policy import FAMILIES
 
 _FORWARD_TRUSTED = chain_name("forward-trusted")
 _FORWARD_ADMITTED = chain_name("forward-admitted")

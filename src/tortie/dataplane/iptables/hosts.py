@@ -29,10 +29,11 @@ from tortie.dataplane.iptables.chains import (
 )
 from tortie.dataplane.iptables.dispatch import Ours, by, tree
 from tortie.dataplane.iptables.drops import drop_rows, dropped
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
 from tortie.dataplane.naming import digest
 from tortie.intent.packet import WITH_PORTS
 from tortie.intent.policy import (
+    FAMILIES,
     Chain,
     Direction,
     FailsafePort,

@@ -33,8 +33,6 @@ COMMENT_BYTES = 238
 ARGUMENTS_CHARACTERS = 10
 DIGEST_CHARACTERS = 16
 
-FAMILIES: tuple[Family, ...] = (4, 6)
-
 
 class Kind(IntEnum):
     """The tables of rows."""

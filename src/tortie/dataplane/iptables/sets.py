@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from tortie.dataplane.iptables.match import ADDRESSES, NAMED_PORTS, members_of
-from tortie.dataplane.iptables.rows import FAMILIES, Kind, MemberKey, RowKey, Rows, SetSpec, set_name
-from tortie.intent.policy import AddressSet, Member, NamedPort, PortSet, SetId
+from tortie.dataplane.iptables.rows import Kind, MemberKey, RowKey, Rows, SetSpec, set_name
+from tortie.intent.policy import FAMILIES, AddressSet, Member, NamedPort, PortSet, SetId
 from tortie.reconcile import Reconciler
 
 

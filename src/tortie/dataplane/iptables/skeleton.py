@@ -19,9 +19,9 @@ from tortie.dataplane.iptables.chains import (
 )
 from tortie.dataplane.iptables.dispatch import by, tree
 from tortie.dataplane.iptables.drops import drop_rows, dropped
-from tortie.dataplane.iptables.rows import FAMILIES, FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Rows, Rule, chain, chain_name
 from tortie.intent.packet import IPIP, UDP
-from tortie.intent.policy import Family, PolicySettings, WorkloadPolicy
+from tortie.intent.policy import FAMILIES, Family, PolicySettings, WorkloadPolicy
 from tortie.intent.verdict import Reason
 
 CHECKED = chain_name("checked")

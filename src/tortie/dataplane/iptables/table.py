@@ -20,7 +20,6 @@ from typing import NamedTuple, TypeVar
 
 from tortie.dataplane.iptables.rows import (
     ARGUMENTS_CHARACTERS,
-    FAMILIES,
     NAT,
     OWN_CHAIN,
     OWN_SET,
@@ -33,7 +32,7 @@ from tortie.dataplane.iptables.rows import (
     chain_of,
 )
 from tortie.errors import Busy, KernelError, TortieError
-from tortie.intent.policy import Family
+from tortie.intent.policy import FAMILIES, Family
 from tortie.kernel.netfilter import ipset
 from tortie.kernel.netfilter.rule import Figures
 from tortie.kernel.netfilter.xtables import Xtables

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from tortie.dataplane.iptables.dispatch import Ours, branches, by
 from tortie.dataplane.iptables.match import ADDRESSES, members_of
 from tortie.dataplane.iptables.rows import (
-    FAMILIES,
     NAT,
     Kind,
     MemberKey,
@@ -29,7 +28,7 @@ from tortie.dataplane.iptables.rows import (
     jump,
     set_name,
 )
-from tortie.intent.policy import Address, Family, FloatingAddress, Member, NatPool, PolicySettings
+from tortie.intent.policy import FAMILIES, Address, Family, FloatingAddress, Member, NatPool, PolicySettings
 
 _INWARD = chain_name("inward")
 _OUTWARD = chain_name("outward")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
-from tortie.dataplane.iptables.rows import FAMILIES, OWN_SET, Kind
+from tortie.dataplane.iptables.rows import OWN_SET, Kind
 from tortie.dataplane.iptables.table import ChainTable
+from tortie.intent.policy import FAMILIES
 from tortie.kernel.netfilter import ipset
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.xtables import Xtables

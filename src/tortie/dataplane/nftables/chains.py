@@ -49,7 +49,6 @@ TIER_DEFAULT = "drop-tier-default"
 NO_PROFILE = "drop-no-profile-matched"
 SILENT = "-silent"  # behind these names: chains that answer nobody
 
-FAMILIES: tuple[Family, ...] = (4, 6)
 
 # Of the Log action, a second and rule.
 LOGS_PER_S = 10

@@ -11,7 +11,6 @@ from contextlib import suppress
 
 from tortie.dataplane.naming import comment_of
 from tortie.dataplane.nftables.chains import (
-    FAMILIES,
     chain_prefix,
     comment_of_many,
     keys_of,
@@ -21,7 +20,7 @@ from tortie.dataplane.nftables.rows import MAP, TABLE
 from tortie.dataplane.nftables.table import kernel_set
 from tortie.errors import Gone
 from tortie.intent.folding import Lookup, fold
-from tortie.intent.policy import Direction, Family, Policy, Rule, RuleOrigin
+from tortie.intent.policy import FAMILIES, Direction, Family, Policy, Rule, RuleOrigin
 from tortie.intent.report import Count
 from tortie.kernel.netfilter import elements, rule
 from tortie.kernel.netfilter.message import Family as Protocol

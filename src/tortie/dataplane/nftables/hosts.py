@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tortie.dataplane.hosts import Hosts
-from tortie.dataplane.nftables.chains import FAMILIES, SILENT, Place, PolicyChainOf, endpoint_chain
+from tortie.dataplane.nftables.chains import SILENT, Place, PolicyChainOf, endpoint_chain
 from tortie.dataplane.nftables.match import side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.dataplane.nftables.skeleton import (
@@ -32,6 +32,7 @@ from tortie.dataplane.nftables.skeleton import (
     silent_drop,
 )
 from tortie.intent.policy import (
+    FAMILIES,
     BothWays,
     Chain,
     Direction,

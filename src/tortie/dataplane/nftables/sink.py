@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
-from tortie.dataplane.nftables.chains import FAMILIES, Place, endpoint_chain
+from tortie.dataplane.nftables.chains import Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows
@@ -28,6 +28,7 @@ from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.dataplane.nftables.watch import TableWatch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
+    FAMILIES,
     Address,
     AddressSet,
     Chain,

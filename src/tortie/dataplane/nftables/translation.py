@@ -15,14 +15,13 @@ from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS
-from tortie.intent.policy import Address, Family, FloatingAddress, NatPool, Network, PolicySettings
+from tortie.intent.policy import FAMILIES, Address, Family, FloatingAddress, NatPool, Network, PolicySettings
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
 from tortie.kernel.netfilter.expression import Cmp, Expression, Lookup, Meta, MetaKey
 from tortie.kernel.netfilter.message import Family as Protocol
 from tortie.kernel.netfilter.rule import body
 from tortie.kernel.netfilter.statement import Counter, Immediate, Masquerade, Nat, NatType
 
-FAMILIES: tuple[Family, ...] = (4, 6)
 _PROTOCOL = {4: Protocol.IP, 6: Protocol.IP6}
 
 
