@@ -10,38 +10,33 @@ Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.chains import Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
-from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.hosts import host_rows
-from tortie.dataplane.nftables.match import address_sets, member_of, port_sets
 from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
+from tortie.dataplane.nftables.sets import SelectorSets
 from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
 from tortie.dataplane.nftables.table import ChainTable
 from tortie.dataplane.nftables.translation import floating, outgoing
+from tortie.dataplane.nftables.wanted import Owner, WantedRows
 from tortie.dataplane.nftables.watch import TableWatch
 from tortie.errors import KernelError
 from tortie.intent.policy import (
     FAMILIES,
     Address,
-    AddressSet,
     Chain,
     Direction,
-    Family,
     HostEndpointPolicy,
-    Member,
     NatPool,
-    Network,
     ObjectKey,
     Policy,
     PolicySettings,
-    PortSet,
     RuleOrigin,
     SetId,
     WorkloadPolicy,
@@ -61,8 +56,6 @@ _PER_PASS = {Kind.MEMBER: MEMBERS_PER_PASS, Kind.ENTRY: ENTRIES_PER_PASS}
 
 # How soon others' changes are looked for.
 WATCH_S = 0.1
-
-Owner = tuple[str, object]
 
 
 class Use(NamedTuple):
@@ -100,19 +93,16 @@ class NftablesBackend:
         self._hosts: frozenset[Address] = frozenset()
         self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
         self._interfaces: Mapping[str, frozenset[Address]] = {}
-        self._policies = Policies(lambda set_id, family: bool(self._covers.get((set_id, family))))
+        self._rows = WantedRows(self._reconcilers)
+        self._sets = SelectorSets(self._rows, self._reconcilers[Kind.MEMBER])
+        self._policies = Policies(self._sets.has_networks)
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
         self._with_floating: set[ObjectKey] = set()
         self._floating_changed = False
-        self._covers: dict[tuple[SetId, Family], Cover] = {}
-        self._families_of_sets: dict[SetId, type[AddressSet] | type[PortSet]] = {}
-        self._leaving: dict[SetId, list[RowKey]] = {}  # members of sets that are gone
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
         self._uses_of_policy: dict[ObjectKey, set[Use]] = {}
         self._policies_of_set: dict[SetId, set[ObjectKey]] = {}
-        self._rows: dict[Owner, Rows] = {}
-        self._owners: dict[RowKey, set[Owner]] = {}
         self._stale: set[Use] = set()
         self._render_skeleton()
 
@@ -128,12 +118,13 @@ class NftablesBackend:
         self._pools = self._pools if changes.pools is None else changes.pools
         self._hosts = self._hosts if changes.hosts is None else changes.hosts
         if not (changes.settings is None and changes.pools is None and changes.hosts is None):
-            rows = outgoing(self._pools, self._hosts, self._settings)
-            self._set_rows(("outgoing", None), rows)
+            self._rows.put(("outgoing", None), outgoing(self._pools, self._hosts, self._settings))
         for new in changes.new_sets:
-            self._put_set(new)
+            if self._sets.put(new):
+                self._distrust(new.id)
         for set_id, delta in changes.changed_sets.items():
-            self._change_set(set_id, delta.added, delta.removed)
+            if self._sets.change(set_id, delta.added, delta.removed):
+                self._distrust(set_id)
         for key, policy in changes.policies.items():
             self._put_policy(key, policy)
         for key, workload in changes.workloads.items():
@@ -141,7 +132,7 @@ class NftablesBackend:
         if self._floating_changed:
             self._floating_changed = False
             outside = (each for key in self._with_floating for each in self._workloads[key].floating)
-            self._set_rows(("floating", None), floating(outside))
+            self._rows.put(("floating", None), floating(outside))
         for use in list(self._stale):
             self._render_use(use)
         for key, host_endpoint in changes.host_endpoints.items():
@@ -152,7 +143,7 @@ class NftablesBackend:
         if changes.host_endpoints or self._host_endpoints:
             self._render_hosts()
         for set_id in changes.gone_sets:
-            self._drop_set(set_id)
+            self._sets.drop(set_id)
 
     def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
         """Takes the host's interfaces with their addresses, by which host endpoints are found."""
@@ -166,7 +157,7 @@ class NftablesBackend:
         if not changed:
             return
         self._exempt = interfaces
-        self._set_rows(("exempt", None), exemption(interfaces))
+        self._rows.put(("exempt", None), exemption(interfaces))
         for key, workload in self._workloads.items():
             if workload.interface in changed:
                 self._render_endpoint(key)
@@ -178,9 +169,7 @@ class NftablesBackend:
             return name.startswith(self._prefixes) and name not in self._exempt
 
         hosts = resolve(self._host_endpoints.values(), self._interfaces, is_governed)
-
-        rows = host_rows(hosts, self._settings, self._policies.chain)
-        self._set_rows(("hosts", None), rows)
+        self._rows.put(("hosts", None), host_rows(hosts, self._settings, self._policies.chain))
 
     def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
         for set_id in self._policies.sets(key):
@@ -190,6 +179,11 @@ class NftablesBackend:
             for set_id in self._policies.sets(key):
                 self._policies_of_set.setdefault(set_id, set()).add(key)
             self._stale.update(self._uses_of_policy.get(key, ()))
+
+    def _distrust(self, set_id: SetId) -> None:
+        """Rules that select by the set need one more for its prefixes, or one less."""
+        for policy in self._policies_of_set.get(set_id, ()):
+            self._stale.update(self._uses_of_policy.get(policy, ()))
 
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
@@ -221,12 +215,12 @@ class NftablesBackend:
         for policy in use.chain.policies_and_profiles():
             self._uses_of_policy[policy].discard(use)
         self._stale.discard(use)
-        self._set_rows(("use", use), {})
+        self._rows.put(("use", use), {})
 
     def _render_use(self, use: Use) -> None:
         self._stale.discard(use)
         name, rows = endpoint_chain(use.chain, use.place, guard(self._settings), self._policies.chain)
-        self._set_rows(("use", use), rows)
+        self._rows.put(("use", use), rows)
         if self._names.get(use) != name:
             self._names[use] = name
             for key in self._users.get(use, ()):
@@ -235,7 +229,7 @@ class NftablesBackend:
     def _render_endpoint(self, key: ObjectKey) -> None:
         """How packets of an endpoint's interface arrive, and where they are led."""
         workload = self._governing(key)
-        self._set_rows(("arrival", key), {} if workload is None else arrival(workload))
+        self._rows.put(("arrival", key), {} if workload is None else arrival(workload))
         self._dispatch(key)
 
     def _governing(self, key: ObjectKey) -> WorkloadPolicy | None:
@@ -251,102 +245,10 @@ class NftablesBackend:
                 maps = TO if use.place.direction is Direction.INGRESS else FROM
                 entry = MemberKey(maps[use.place.family], ifname(workload.interface))
                 rows[RowKey(Kind.DISPATCH, entry)] = goto(self._names[use])
-        self._set_rows(("dispatch", key), rows)
+        self._rows.put(("dispatch", key), rows)
 
     def _render_skeleton(self) -> None:
-        self._set_rows(("skeleton", None), skeleton(self._settings, self._prefixes))
-
-    # --- Sets
-
-    def _put_set(self, new: AddressSet | PortSet) -> None:
-        self._drop_set(new.id)
-        while self._let_members_go(new.id):
-            pass
-        self._families_of_sets[new.id] = type(new)
-        rows: Rows = {}
-        for family in FAMILIES:
-            rows |= address_sets(new.id, family) if isinstance(new, AddressSet) else port_sets(new.id, family)
-        self._set_rows(("set", new.id), rows)
-        members: Iterable[Member] = (*new.addresses, *new.networks) if isinstance(new, AddressSet) else new.members
-        self._change_set(new.id, members, ())
-
-    def _drop_set(self, set_id: SetId) -> None:
-        if self._families_of_sets.pop(set_id, None) is None:
-            return
-        self._set_rows(("set", set_id), {})
-        self._leaving[set_id] = list(self._rows.pop(("members", set_id), ()))
-        for family in FAMILIES:
-            self._covers.pop((set_id, family), None)
-
-    def _let_members_go(self, set_id: SetId) -> bool:
-        """Some of those of a set that is gone: a million in one step would hold the loop for seconds."""
-        rows = self._leaving.get(set_id, [])
-        for row in rows[-MEMBERS_PER_PASS:]:
-            self._unwant(("members", set_id), row)
-        del rows[-MEMBERS_PER_PASS:]
-        if not rows:
-            self._leaving.pop(set_id, None)
-        return bool(rows)
-
-    def _change_set(self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]) -> None:
-        rows = self._rows.setdefault(("members", set_id), {})
-        had = {family for family in FAMILIES if self._covers.get((set_id, family))}
-        gained, lost = self._covered(set_id, added, removed)
-        for member in lost:
-            row = RowKey(Kind.MEMBER, member_of(set_id, member))
-            rows.pop(row, None)
-            self._unwant(("members", set_id), row)
-        for member in gained:
-            row = RowKey(Kind.MEMBER, member_of(set_id, member))
-            rows[row] = None
-            self._want(("members", set_id), row, None)
-        has = {family for family in FAMILIES if self._covers.get((set_id, family))}
-        if had != has:
-            # Rules that select by the set need one more for its prefixes, or one less.
-            for policy in self._policies_of_set.get(set_id, ()):
-                self._stale.update(self._uses_of_policy.get(policy, ()))
-
-    def _covered(
-        self, set_id: SetId, added: Iterable[Member], removed: Iterable[Member]
-    ) -> tuple[list[Member], list[Member]]:
-        """What comes into the kernel's sets and what goes, of members that come and go: no prefix within another."""
-        gained: list[Member] = [member for member in added if not isinstance(member, Network)]
-        lost: list[Member] = [member for member in removed if not isinstance(member, Network)]
-        for family in FAMILIES:
-            more, less = (
-                [each for each in members if isinstance(each, Network) and each.version == family]
-                for members in (added, removed)
-            )
-            if more or less:
-                change = self._covers.setdefault((set_id, family), Cover(family)).change(more, less)
-                gained += change.gained
-                lost += change.lost
-        return gained, lost
-
-    # --- Rows
-
-    def _set_rows(self, owner: Owner, rows: Rows) -> None:
-        """What an owner wants from now on. Owners may want the same row, and then say the same of it."""
-        old = self._rows.pop(owner, {})
-        if rows:
-            self._rows[owner] = rows
-        for row, value in rows.items():
-            self._want(owner, row, value)
-        for row in old.keys() - rows.keys():
-            self._unwant(owner, row)
-
-    def _want(self, owner: Owner, row: RowKey, value: Any) -> None:
-        self._owners.setdefault(row, set()).add(owner)
-        self._reconcilers[row.kind].want(row.key, value)
-
-    def _unwant(self, owner: Owner, row: RowKey) -> None:
-        owners = self._owners.get(row)
-        if owners is None:
-            return
-        owners.discard(owner)
-        if not owners:
-            del self._owners[row]
-            self._reconcilers[row.kind].unwant(row.key)
+        self._rows.put(("skeleton", None), skeleton(self._settings, self._prefixes))
 
     # --- The kernel
 
@@ -356,8 +258,7 @@ class NftablesBackend:
         Members of sets are left out once nobody else can have changed them: the kernel lists a set from its beginning
         for every hundred of them: 100,000 take 0.6 s, 300,000 take 3.6.
         """
-        while self._leaving:
-            self._let_members_go(next(iter(self._leaving)))
+        while self._sets.let_go():
             yield
         self._put_table()
         for kind, reconciler in self._reconcilers.items():
@@ -395,10 +296,7 @@ class NftablesBackend:
             if self._reconcilers[kind].apply_deletes(now, _PER_PASS.get(kind, ROWS_PER_PASS)):
                 return True
         self._chains.remove_emptied()
-        if self._leaving:
-            self._let_members_go(next(iter(self._leaving)))
-            return True
-        return False
+        return self._sets.let_go()
 
     def _look_for_others(self, now: float) -> bool:
         """Reads everything back if somebody changed the table; True while that goes on."""
@@ -432,7 +330,7 @@ class NftablesBackend:
         owners: list[Owner] = [("skeleton", None), ("arrival", key), ("dispatch", key)]
         owners += [("use", use) for use in uses]
         for owner in owners:
-            for row in self._rows.get(owner, {}):
+            for row in self._rows.get(owner):
                 reconciler = self._reconcilers[row.kind]
                 if not reconciler.right(row.key):
                     failure = reconciler.failures.get(row.key)
@@ -460,7 +358,7 @@ class NftablesBackend:
 
     @property
     def in_sync(self) -> bool:
-        idle = self._reading is None and not self._leaving
+        idle = self._reading is None and self._sets.all_gone
         return idle and all(reconciler.in_sync for reconciler in self._reconcilers.values())
 
     def counts(self, policies: Collection[ObjectKey]) -> Callable[[], Mapping[RuleOrigin, Count]]:
