@@ -221,6 +221,7 @@ class Journey:
         decision = self._decide(Judge(endpoint.key, "untracked ", endpoint.untracked.chain(direction), direction))
         if decision is not None and decision.action == "accept":
             self.trusted = True
+            self.flow = Flow.UNTRACKED  # whatever tracking would have said
             return None
         return decision
 

@@ -36,7 +36,11 @@ POLICIES = [
     policy("host", ingress="Allow tcp destination=443", egress="Allow tcp destination=443"),
     policy("through", ingress="Deny udp\nAllow", egress="Deny tcp destination=81\nAllow"),
     policy("before", ingress="Deny source=198.51.100.66/32\nAllow tcp destination=8443"),
-    policy("raw", ingress="Deny source=198.51.100.99/32\nAllow udp destination=53", egress="Allow udp source=53"),
+    policy(
+        "raw",
+        ingress="Deny source=198.51.100.99/32\nAllow udp destination=53\nAllow tcp destination=5432",
+        egress="Allow udp source=53",
+    ),
     profile("open", ingress="Allow", egress="Allow"),
 ]
 ETH0 = HostEndpointPolicy(
@@ -204,6 +208,10 @@ def test_while_flows_may_be_older_than_tracking_policy_judges_them() -> None:
         ("eth0 198.51.100.1:9 > 172.18.203.125:53 udp", "untracked", "accept policy"),
         ("eth0 198.51.100.1:9 > 10.65.0.1:53 udp", "untracked", "drop tier-default default"),
         ("- 172.18.203.125:53 > 198.51.100.1:9 udp", "untracked", "accept policy"),
+        # A policy that spares a packet tracking does so before tracking could say what it is.
+        ("eth0 10.65.0.8:9 > 10.65.0.2:5432 tcp ack", "new", "accept policy"),
+        ("eth0 10.65.0.8:9 > 10.65.0.2:5432 tcp ack", "invalid", "accept policy"),
+        ("eth0 10.65.0.9:9 > 10.65.0.2:5432 tcp ack", "established", "drop policy db ingress 0"),
         # The answer to our own conversation on a failsafe port: tracked, since the other half is.
         ("eth0 198.51.100.99:2379 > 172.18.203.125:9 tcp ack", "established", "accept established"),
     ],
