@@ -15,6 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import NamedTuple
 
 from tortie.cli.host_addresses import Held, HostError, source_towards
+from tortie.datastore.etcd.members import Members
 from tortie.errors import UsageError
 
 Address = IPv4Address | IPv6Address
@@ -159,9 +160,8 @@ def _nothing(version: int, passed_over: Sequence[str], otherwise: str) -> str:
 
 
 def store_destinations(url: str) -> Iterator[Destination]:
-    """The servers of an etcd."""
-    scheme, _, servers = url.partition("://")
-    if scheme.startswith("etcd"):
-        for server in servers.split(","):
-            host = server.rpartition(":")[0].strip("[]") or server
+    """The servers of an etcd that its URL names."""
+    if url.startswith("etcd"):
+        for server in Members(url).named:
+            host = server.rpartition(":")[0].strip("[]")
             yield Destination(host, f"towards the datastore {host}")
