@@ -24,6 +24,7 @@ from tortie.intent.report import Noted
 from tortie.kernel.netlink.link import Link
 from tortie.kernel.netlink.monitor import Event, LinkChanged, LinkGone
 from tortie.model.names import host_interface_name, parse_endpoint_name
+from tortie.reconcile import Backoff
 
 # A veth is made without carrier, which counts.
 LOSSES_OF_A_NEW_ONE = 1
@@ -42,7 +43,7 @@ class Guests:
         self._losses: dict[int, int] = {}  # by index: of carrier, as far as they were answered
         self._due: dict[str, float] = {}  # by the name of the interface: when its end was seen to be up again
         self._not_before: dict[str, float] = {}  # by the same name: a workload may set its end down and up all the time
-        self._delays: dict[str, float] = {}  # until the next attempt at what failed
+        self._backoff = Backoff[str](FIRST_RETRY_S, LAST_RETRY_S)
         self._problems: dict[str, Noted] = {}
         self._done: list[Repair] = []
         self._wake = asyncio.Event()
@@ -68,7 +69,7 @@ class Guests:
         while True:
             self._wake.clear()
             now = time.monotonic()
-            for name in [name for name in self._due if self._not_before.get(name, 0.0) <= now]:
+            for name in [name for name in self._due if self._due_at(name) <= now]:
                 self._not_before[name] = now + SHORTEST_GAP_S
                 await self._answer(name)
             try:
@@ -88,16 +89,18 @@ class Guests:
 
     def _delay_s(self) -> float | None:
         """Until something may be done again; None: until something happens."""
-        due = [self._not_before.get(name, 0.0) for name in self._due]
+        due = [self._due_at(name) for name in self._due]
         return max(0.0, min(due) - time.monotonic()) if due else None
+
+    def _due_at(self, name: str) -> float:
+        return max(self._not_before.get(name, 0.0), self._backoff.due_at(name))
 
     def _see(self, link: Link) -> None:
         if link.kind != "veth" or not link.running:
             return
         if link.carrier_losses > self._losses.get(link.ifindex, LOSSES_OF_A_NEW_ONE):
-            now = self._due[link.name] = time.monotonic()
-            if self._delays.pop(link.name, None):
-                self._not_before[link.name] = now
+            self._due[link.name] = time.monotonic()
+            self._backoff.clear(link.name)
             self._wake.set()
         self._losses[link.ifindex] = link.carrier_losses
 
@@ -111,8 +114,7 @@ class Guests:
             restored = await asyncio.to_thread(self._sides.restore, name, endpoint.addresses)
         except TortieError as error:
             if name in self._due:
-                delay_s = self._delays[name] = min(LAST_RETRY_S, 2 * self._delays.get(name, FIRST_RETRY_S / 2))
-                self._not_before[name] = time.monotonic() + delay_s
+                self._backoff.failed(name, time.monotonic())
                 reason = f"its own end of {name} was set down and up, and what it lost by that could not be put back"
                 self._problems[name] = Noted(subject=endpoint.key.full_name, reason=f"{reason}: {error}")
                 self._told()
@@ -127,7 +129,7 @@ class Guests:
 
     def _settle(self, name: str) -> None:
         self._due.pop(name, None)
-        self._delays.pop(name, None)
+        self._backoff.clear(name)
         self._problems.pop(name, None)
 
 

@@ -31,6 +31,10 @@ class Backoff(Generic[K]):
     def due(self, key: K, now: float) -> bool:
         return key not in self._state or self._state[key][0] <= now
 
+    def due_at(self, key: K) -> float:
+        """The time from which on it is due; 0 of a row that never failed."""
+        return self._state[key][0] if key in self._state else 0.0
+
     def next_due(self) -> float | None:
         """The earliest time at which a waiting row falls due; O(waiting rows)."""
         return min((due for due, _ in self._state.values()), default=None)

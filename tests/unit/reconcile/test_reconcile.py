@@ -215,11 +215,13 @@ def test_backoff_doubles_up_to_its_bound_and_forgets() -> None:
         backoff.failed("a", now)
         due = backoff.next_due()
         assert due is not None
+        assert due == backoff.due_at("a")
         delays.append(due - now)
         now = due
     assert delays == pytest.approx([1, 2, 4, 4])
     backoff.clear("a")
     assert backoff.due("a", 0)
+    assert backoff.due_at("a") == 0
     assert backoff.next_due() is None
 
 
