@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from tortie.attach.veth import Address, default_route, gateway_entry, is_pair, on_link
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
-from tortie.errors import Exists, Gone, KernelError, Refused
+from tortie.errors import Exists, Gone, Refused
 from tortie.kernel import netns
 from tortie.kernel.netlink import address, link, namespace, neighbour, route
 from tortie.kernel.netlink.link import Link
@@ -51,7 +51,7 @@ class GuestSides:
         """A socket in a namespace, whatever name it goes by now, or went by when it was attached."""
         found = self._open(host, number)
         if found is None:
-            self._look_through(host)
+            self._paths = dict(namespace.numbered(host))
             found = self._open(host, number)
         if found is None:
             raise Gone(
@@ -74,18 +74,6 @@ class GuestSides:
             return NetlinkSocket.open_in(f"/proc/self/fd/{descriptor}")
         finally:
             os.close(descriptor)
-
-    def _look_through(self, host: NetlinkSocket) -> None:
-        self._paths = {}
-        for path in netns.known():
-            with suppress(OSError, KernelError):
-                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-                try:
-                    number = namespace.number(host, descriptor)
-                finally:
-                    os.close(descriptor)
-                if number is not None:
-                    self._paths[number] = path
 
 
 def _restore(guest: NetlinkSocket, end: Link, addresses: Collection[Address]) -> Iterator[str]:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address
 
 from tortie.errors import Gone, KernelError
-from tortie.kernel import netns
-from tortie.kernel.failure import mapped
 from tortie.kernel.netlink import address, link, namespace
-from tortie.kernel.netlink.link import Link
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 
@@ -54,29 +51,16 @@ def follow(interfaces: Collection[str], before: int, now: int) -> list[str]:
         for each in due:
             if each.ifindex not in away:
                 _change(host, each.ifindex, now)
-        for path in netns.known():
-            if not away:
-                break
-            try:
-                for each in _guests_of(host, path, away.values()):
+        for number, path in namespace.numbered(host) if away else ():
+            with suppress(KernelError):  # it ended meanwhile
+                for each in [each for each in away.values() if each.peer_netns_id == number]:
                     with NetlinkSocket.open_in(path) as guest:
                         _change(guest, each.peer_index, now)
                     _change(host, each.ifindex, now)
                     del away[each.ifindex]
-            except KernelError:
-                continue  # a namespace that ended meanwhile
+            if not away:
+                break
         return [each.name for each in away.values()]
-
-
-def _guests_of(host: NetlinkSocket, path: str, links: Iterable[Link]) -> list[Link]:
-    """Those whose other end is in the namespace."""
-    with mapped(f"open network namespace {path}"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        number = namespace.number(host, descriptor)
-    finally:
-        os.close(descriptor)
-    return [] if number is None else [each for each in links if each.peer_netns_id == number]
 
 
 def _change(sock: NetlinkSocket, ifindex: int, mtu: int) -> None:

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 
+from tortie.errors import KernelError
+from tortie.kernel import netns
+from tortie.kernel.failure import mapped
 from tortie.kernel.netlink.message import parse_attributes, u32
 from tortie.kernel.netlink.socket import NetlinkSocket
 
@@ -23,3 +29,20 @@ def number(sock: NetlinkSocket, descriptor: int) -> int | None:
         found = parse_attributes(message.payload, _MESSAGE.size).i32(_NUMBER)
         return None if found == _NONE else found
     return None
+
+
+def numbered(sock: NetlinkSocket) -> Iterator[tuple[int, str]]:
+    """The number and a path of each namespace that the socket's has a link to, as far as this user may enter it.
+
+    Blocking: it looks at all of the host's processes.
+    """
+    for path in netns.known():
+        with suppress(KernelError):  # it ended meanwhile
+            with mapped(f"open network namespace {path}"):
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                found = number(sock, descriptor)
+            finally:
+                os.close(descriptor)
+            if found is not None:
+                yield found, path
