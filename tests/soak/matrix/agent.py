@@ -99,7 +99,8 @@ async def steps(scene: Scene) -> AsyncIterator[None]:
     scene.end("far", "agent", signal.SIGKILL)
     yield
     await scene.run("near", WITHDRAWN, check=False)
-    scene.end("far", "agent", signal.SIGKILL)
+    if scene.runs("far", "agent"):
+        scene.end("far", "agent", signal.SIGKILL)
     await host.start_agent(scene.layout, "far")
     await scene.run("far", f"ip link del {LINK}")
 

@@ -41,6 +41,8 @@ HOSTS = ("near", "far", "reflector1", "reflector2")
 FACT_S = 60.0
 DISK_BYTES = 256 << 20
 MID_STREAM = "mid-stream"  # a rule that a new host does without for a minute
+# What iptables and ipset print around rules, of tables too that only somebody's look has made.
+SAYS_NOTHING = re.compile(r"#|\*|COMMIT|:[A-Z]+ ACCEPT")
 
 TOPOLOGY = f"""
 name: matrix
@@ -146,7 +148,13 @@ class Scene:
 
     def process(self, member: str, program: str) -> Process:
         """The daemon itself, which is older than the programs that it runs."""
-        return min(each for each in running(self.lab.name) if each.mark == Mark(self.lab.name, member, program))
+        return min(self._processes(member, program))
+
+    def runs(self, member: str, program: str) -> bool:
+        return bool(self._processes(member, program))
+
+    def _processes(self, member: str, program: str) -> list[Process]:
+        return [each for each in running(self.lab.name) if each.mark == Mark(self.lab.name, member, program)]
 
     async def apply(self, *documents: dict[str, Any]) -> None:
         """Writes resources, from near."""
@@ -215,7 +223,7 @@ class Scene:
         text = await self.run(
             "far", f"ip route show table all; ip rule; ip neigh show nud permanent; {links}; {rules}", check=False
         )
-        lines = (line.strip() for line in text.splitlines() if not line.startswith("#"))
+        lines = (line.strip() for line in text.splitlines() if not SAYS_NOTHING.match(line))
         # Without counters, names made of what a chain says, numbers of links, and what comes after the first minute.
         named = (re.sub(r"\[\d+:\d+\]$|[0-9a-f]{16,}|@if\d+", "", line) for line in lines if MID_STREAM not in line)
         return sorted(named)
