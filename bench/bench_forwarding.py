@@ -157,6 +157,8 @@ def enforced(backend: str, changes: PolicyChanges, folder: Path) -> Callable[[Na
         own = folder / router.name
         own.mkdir()
         driver = Driver(router, backend, own)
+        endpoints = [each for each in changes.workloads.values() if each is not None]
+        driver.pretend(each.interface for each in endpoints if each.interface not in ("calia", "calib"))
         driver.backend.take(changes)
         driver.resync()
         return driver

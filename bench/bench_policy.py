@@ -26,6 +26,7 @@ from tests.contract.driver import Driver
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.unit.intent.policy_text import policy, profile, workload
 from tortie.dataplane import contract
+from tortie.intent.interface import Interface
 from tortie.intent.policy import Address, AddressSet, WorkloadPolicy
 from tortie.intent.state import PolicyChanges, SetDelta
 
@@ -99,6 +100,7 @@ def hosts(netns: NetnsFactory, folder: Path) -> Iterator[MakeHost]:
         own = folder / namespace.name
         own.mkdir()
         made.append(Host(namespace, Driver(namespace, backend, own), own))
+        made[-1].driver.pretend(each.interface for each in changes.workloads.values() if each is not None)
         made[-1].driver.backend.take(changes)
         made[-1].driver.resync()
         return made[-1]
@@ -175,6 +177,7 @@ def test_an_endpoint_more(hosts: MakeHost) -> None:
 
     def one_comes(host: Host) -> float:
         until_in_force(host, PolicyChanges(workloads={new.key: None}))
+        host.driver.backend.observe({new.interface: Interface(2_000_000)})
         return until_in_force(host, PolicyChanges(workloads={new.key: new}))
 
     turns = {

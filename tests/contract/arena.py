@@ -51,15 +51,24 @@ class Arena:
         self.namespace = namespace
         self._taps: dict[str, int] = {}
         for port in PORTS:
-            self._taps[port.interface] = namespace.call(lambda name=port.interface: open_tap(name))  # type: ignore[misc]
-            os.set_blocking(self._taps[port.interface], False)
-            with namespace.netlink() as sock:
-                link.change(sock, link.get(sock, port.interface).ifindex, up=True)
+            self._open(port)
         namespace.run("; ".join(self._set_up()))
 
     def close(self) -> None:
         for descriptor in self._taps.values():
             os.close(descriptor)
+
+    def make_anew(self, port: Port) -> None:
+        """Takes the interface away, and makes another of its name."""
+        os.close(self._taps[port.interface])
+        self._open(port)
+        self.namespace.run("; ".join(self._set_up()))
+
+    def _open(self, port: Port) -> None:
+        self._taps[port.interface] = self.namespace.call(lambda: open_tap(port.interface))
+        os.set_blocking(self._taps[port.interface], False)
+        with self.namespace.netlink() as sock:
+            link.change(sock, link.get(sock, port.interface).ifindex, up=True)
 
     def forget_flows(self, sock: NetfilterSocket) -> None:
         """From now on every packet begins a conversation."""
@@ -118,12 +127,12 @@ class Arena:
         for address in HOST_ADDRESSES:
             # An address that is still being probed for is not the host's yet.
             length = "/24" if address.version == 4 else "/64 nodad"
-            commands.append(f"ip address add dev eth0 {address}{length}")
+            commands.append(f"ip address replace dev eth0 {address}{length}")
         for port in PORTS:
             for address in port.addresses:
                 commands.append(f"ip neigh replace {address} lladdr {port.mac} dev {port.interface} nud permanent")
                 if port is not WORLD:
-                    commands.append(f"ip route add {address} dev {port.interface}")
+                    commands.append(f"ip route replace {address} dev {port.interface}")
                 else:
-                    commands.append(f"ip -{address.version} route add default via {address} dev eth0")
+                    commands.append(f"ip -{address.version} route replace default via {address} dev eth0")
         return commands

@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
 
 from tests.netns.conftest import Namespace
 from tortie.dataplane.contract import Options, PolicyBackend, load
+from tortie.intent.interface import Interface
+from tortie.intent.policy import Address
+from tortie.kernel.netlink import link
 
 DEADLINE_S = 30.0
+
+
+def interfaces(
+    namespace: Namespace, addresses: Mapping[str, frozenset[Address]], governed: Set[str] = frozenset()
+) -> dict[str, Interface]:
+    """Those that a namespace has now."""
+    with namespace.netlink() as sock:
+        links = link.dump(sock)
+    return {
+        each.name: Interface(each.ifindex, addresses.get(each.name, frozenset()), each.name in governed)
+        for each in links
+    }
 
 
 class Driver:
@@ -19,10 +34,23 @@ class Driver:
     def __init__(self, namespace: Namespace, name: str, folder: Path) -> None:
         self._woken = threading.Event()
         options = Options(wake=self._woken.set, xtables_lock=str(folder / "xtables.lock"))
+        self._namespace = namespace
+        self._seen: dict[str, Interface] = {}
         self.backend: PolicyBackend = namespace.call(lambda: load(name).make(options))
+        self.see()
 
     def close(self) -> None:
         self.backend.close()
+
+    def see(self, addresses: Mapping[str, frozenset[Address]] | None = None, governed: Set[str] = frozenset()) -> None:
+        """Tells it of the interfaces that the namespace has now, and what else is said of them."""
+        seen = interfaces(self._namespace, addresses or {}, governed)
+        self.backend.observe(dict.fromkeys(self._seen.keys() - seen.keys()) | seen)
+        self._seen = seen
+
+    def pretend(self, names: Iterable[str]) -> None:
+        """Tells it of interfaces that the namespace does not have."""
+        self.backend.observe({name: Interface(1_000_000 + number) for number, name in enumerate(names)})
 
     def begin(self) -> None:
         """Lets it work as long as it does so here."""

@@ -162,7 +162,7 @@ def test_the_kernel_does_what_the_judge_says(host: Host, endpoints: list[HostEnd
     changes = with_endpoints(endpoints)
     state = PolicyState()
     state.take(changes)
-    host.backend.observe(host.arena.fib.addresses)
+    host.driver.see(host.arena.fib.addresses)
     host.take(changes)
     assert disagreements(host, state, CASES) == []
     host.backend.take(PolicyChanges(host_endpoints=dict.fromkeys(changes.host_endpoints)))
@@ -176,7 +176,7 @@ def test_the_hosts_own_interface_is_not_a_workloads(host: Host, endpoints: list[
     changes = with_endpoints(endpoints)
     state = PolicyState(exempt_interfaces=frozenset({"calib"}))
     state.take(changes)
-    host.backend.observe(host.arena.fib.addresses)
+    host.driver.see(host.arena.fib.addresses)
     host.backend.exempt(frozenset({"calib"}))
     host.take(changes)
     cases = [
@@ -205,7 +205,7 @@ def test_an_endpoint_by_address_is_where_its_address_is(host: Host) -> None:
     host.take(msgspec.structs.replace(CHANGES, host_endpoints={BY_ADDRESS.key: BY_ADDRESS}))
     witness = Witness(host)
     for number, (held, passed) in enumerate((({}, True), (there, False), ({**there, "eth0": frozenset()}, True))):
-        host.backend.observe(held)
+        host.driver.see(held)
         host.settle()
         host.arena.forget_flows(host.socket)
         assert passes(host, witness, to_us, number) == passed
@@ -213,10 +213,10 @@ def test_an_endpoint_by_address_is_where_its_address_is(host: Host) -> None:
 
 def test_host_endpoints_are_adopted_without_a_write(host: Host) -> None:
     changes = msgspec.structs.replace(CHANGES, host_endpoints={BY_ADDRESS.key: BY_ADDRESS})
-    host.backend.observe(host.arena.fib.addresses)
+    host.driver.see(host.arena.fib.addresses)
     host.take(changes)
     host.stop()
     host.start()
-    host.backend.observe(host.arena.fib.addresses)
+    host.driver.see(host.arena.fib.addresses)
     host.take(changes)
     assert host.backend.writes == 0

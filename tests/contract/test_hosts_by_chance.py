@@ -51,7 +51,7 @@ FAILSAFE = (
 @pytest.mark.timeout(600)
 def test_the_kernel_does_what_the_judge_says(host: Host) -> None:
     witness = Witness(host)
-    host.backend.observe(host.arena.fib.addresses)
+    host.driver.see(host.arena.fib.addresses)
     before: list[ResourceKey] = []
     wrong = []
     for number in range(STATES):

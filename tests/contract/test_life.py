@@ -136,6 +136,51 @@ def test_the_hosts_own_interface_is_never_closed(host: Host) -> None:
     assert host.backend.missing(RECEIVER.key) == ""
 
 
+def test_an_interface_that_is_renamed_stays_closed_and_opens_under_its_name(host: Host) -> None:
+    """Whatever it is called then; only its endpoint's name opens it."""
+    back = "calib 10.65.0.2:9 > 10.65.0.1:80 tcp"
+    host.take(ALL)
+    assert host.passes(ALLOWED, DENIED, back) == [True, False, True]
+    host.arena.namespace.run("ip link set calib name other0")
+    if host.name == "nftables":  # which knows it by its index: the policy stays in force until the agent looks
+        assert host.passes(ALLOWED, DENIED, back) == [True, False, True]
+    host.driver.see(governed={"calia", "other0"})
+    host.settle()
+    assert host.passes(ALLOWED, DENIED, back) == [False, False, False]
+    host.arena.namespace.run("ip link set other0 name calib")
+    host.driver.see(governed={"calia", "calib"})
+    host.settle()
+    assert host.passes(ALLOWED, DENIED, back) == [True, False, True]
+
+
+def test_an_interface_that_begins_like_no_workloads_is_one_while_an_endpoint_has_it(
+    host: Host,
+) -> None:
+    back = "calib 10.65.0.2:9 > 10.65.0.1:80 tcp"
+    host.arena.namespace.run("ip link set calib name vm0")
+    outsider = msgspec.structs.replace(RECEIVER, interface="vm0")
+    host.take(PolicyChanges(policies=ALL.policies, workloads={SENDER.key: SENDER}))
+    assert host.passes(DENIED) == [True], "it is the host's own so far"
+    host.take(PolicyChanges(workloads={outsider.key: outsider}))
+    if host.name == "nftables":
+        assert host.passes(ALLOWED, DENIED, back) == [False, False, False], "nobody told of it"
+    host.driver.see(governed={"calia", "vm0"})
+    host.settle()
+    assert host.passes(ALLOWED, DENIED, back) == [True, False, True]
+    host.take(PolicyChanges(workloads={outsider.key: None}))
+    assert host.passes(ALLOWED, DENIED, back) == [False, False, False]
+
+
+def test_an_interface_made_anew_is_closed_until_it_is_told_of(host: Host) -> None:
+    host.take(ALL)
+    host.arena.make_anew(B)
+    if host.name == "nftables":
+        assert host.passes(ALLOWED, DENIED) == [False, False]
+    host.driver.see()
+    host.settle()
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+
+
 def test_a_backend_that_is_not_wanted_any_more_leaves_no_trace(host: Host) -> None:
     host.arena.namespace.run("nft add table ip theirs; iptables-legacy -A FORWARD -s 203.0.113.9 -j DROP")
     host.stop()

@@ -30,7 +30,8 @@ from tortie.dataplane.nftables.closed import open_up
 from tortie.errors import KernelError
 from tortie.intent.bulk import BulkJudge
 from tortie.intent.indexed import IndexedState
-from tortie.intent.policy import Address, HostEndpointPolicy, RuleOrigin, WorkloadPolicy
+from tortie.intent.interface import Interface
+from tortie.intent.policy import HostEndpointPolicy, RuleOrigin, WorkloadPolicy
 from tortie.intent.report import Count, Noted
 from tortie.intent.settings import Settings
 from tortie.intent.state import PolicyChanges, everything
@@ -75,7 +76,7 @@ class Enforcement:
         self._problem: Noted | None = None
         self._facts_seen = -1
         self._judged = Judged({}, {})
-        self._interfaces: Mapping[str, frozenset[Address]] = {}  # of the host; known while there are host endpoints
+        self._interfaces: dict[str, Interface] = {}  # of this host, by name
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._leftovers = Leftovers(wake)
         self._settled = False
@@ -90,6 +91,7 @@ class Enforcement:
         self._wanted = self._as_asked(settings)
         if settings.interface_prefixes != self._state.interface_prefixes:
             self._state.interface_prefixes = settings.interface_prefixes
+            self._note_governed(self._interfaces)
             self._facts_seen = -1
             self._flows.demand()
 
@@ -112,7 +114,7 @@ class Enforcement:
         return Listener(self._state, self._judge, self._netlink)
 
     def see(self, facts: Facts) -> None:
-        """Takes what became of links and addresses: which are the host's own, and where host endpoints are."""
+        """Takes what became of links and addresses: which are the host's own, and where endpoints are."""
         if facts.changes == self._facts_seen:
             return
         self._facts_seen = facts.changes
@@ -121,10 +123,24 @@ class Enforcement:
         if exempt != self._state.exempt_interfaces:
             self._state.exempt_interfaces = exempt
             self._flows.demand()
-        self._interfaces = facts.interfaces() if self._state.host_endpoints else {}
+        news = facts.news()
+        for name, found in news.items():
+            self._interfaces.pop(name, None)
+            if found is not None:
+                self._interfaces[name] = found
+        self._note_governed(news)
         for backend in self._running.values():
             backend.exempt(exempt)
-            backend.observe(self._interfaces)
+            backend.observe(news)
+
+    def _note_governed(self, interfaces: Mapping[str, Interface | None]) -> None:
+        """Which of these are workloads' though their names do not begin so."""
+        governed = {name for name, found in interfaces.items() if found is not None and found.governed}
+        outsiders = {name for name in governed if not name.startswith(self._state.interface_prefixes)}
+        known = (self._state.governed_interfaces - interfaces.keys()) | outsiders
+        if known != self._state.governed_interfaces:
+            self._state.governed_interfaces = known
+            self._flows.demand()
 
     def resync(self) -> None:
         """Asks for a whole read-back of the kernel, to be done by `apply`."""

@@ -18,7 +18,8 @@ from typing import NamedTuple, Protocol
 
 from tortie import dataplane
 from tortie.errors import UsageError
-from tortie.intent.policy import Address, ObjectKey, RuleOrigin
+from tortie.intent.interface import Interface
+from tortie.intent.policy import ObjectKey, RuleOrigin
 from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
 from tortie.intent.verdict import Reason
@@ -51,8 +52,11 @@ class PolicyBackend(Protocol):
     def take(self, changes: PolicyChanges) -> None:
         """Takes what changed; nothing is written yet."""
 
-    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
-        """Takes the host's interfaces with their addresses, by which host endpoints are found."""
+    def observe(self, interfaces: Mapping[str, Interface | None]) -> None:
+        """Takes the interfaces that came, changed or went (None), by name.
+
+        Policy of an endpoint holds at the interface of its name, once that is told of; until then it is closed.
+        """
 
     def exempt(self, interfaces: frozenset[str]) -> None:
         """Takes the interfaces that are the host's own, though they begin like a workload's or an endpoint names them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
+from tortie.intent.interface import Interface
 from tortie.intent.policy import Address, HostEndpointPolicy
 from tortie.intent.state import governing
 
@@ -22,7 +23,7 @@ class Hosts(NamedTuple):
 
 def resolve(
     endpoints: Collection[HostEndpointPolicy],
-    interfaces: Mapping[str, frozenset[Address]],
+    interfaces: Mapping[str, Interface],
     is_workload: Callable[[str], bool],
 ) -> Hosts:
     """Which host endpoint each interface has; those of workloads, and the loopback, have none."""
@@ -30,7 +31,7 @@ def resolve(
     rest = min((each for each in endpoints if each.interface == "*"), key=lambda each: each.key, default=None)
     # One that names an interface waits for it in the kernel.
     named = {each.interface: frozenset[Address]() for each in endpoints if each.interface not in ("", "*")}
-    for name, held in (named | dict(interfaces)).items():
+    for name, held in (named | {name: each.addresses for name, each in interfaces.items()}).items():
         if name == "lo" or is_workload(name):
             continue
         endpoint = governing(endpoints, name, held)

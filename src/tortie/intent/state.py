@@ -103,6 +103,9 @@ class PolicyState(msgspec.Struct, kw_only=True):
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
     exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's, or an endpoint names them, and are none
+    governed_interfaces: frozenset[str] = (
+        frozenset()
+    )  # are, or have been, a workload's though their names do not say so
 
     def take(self, changes: PolicyChanges) -> None:
         """Costs as much as there is in the changes."""
@@ -154,7 +157,8 @@ class PolicyState(msgspec.Struct, kw_only=True):
         """Whether only endpoints may use the interface."""
         if interface in self.exempt_interfaces or not interface:
             return False
-        return interface.startswith(self.interface_prefixes) or self.workload(interface) is not None
+        by_name = interface.startswith(self.interface_prefixes) or interface in self.governed_interfaces
+        return by_name or self.workload(interface) is not None
 
     def workload(self, interface: str) -> WorkloadPolicy | None:
         """The lowest key wins, as everywhere."""

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.contract.arena import WORLD, A, Arena, B
+from tests.contract.driver import interfaces
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import chain, packet, policy, profile, workload
 from tortie.dataplane import nftables
@@ -49,6 +50,7 @@ class Host:
         self._socket = arena.namespace.call(NetfilterSocket)
         self._netlink = arena.namespace.netlink()
         self.backend = nftables.make(self._socket, ("cali", "tap"))
+        self.backend.observe(interfaces(arena.namespace, {}))
         self.state = IndexedState()
         self.judge = BulkJudge(self.state)
         self.listener = Listener(
@@ -197,7 +199,7 @@ def test_a_host_endpoint_that_goes_by_its_address(host: Host, text: str, rule: s
     )
     policies = {**ALL.policies, through.key: through, before.key: before}
     held = {"eth0": frozenset({ip_address("172.18.203.125"), ip_address("fd00:18::125")})}
-    host.backend.observe(held)
+    host.backend.observe(interfaces(host.arena.namespace, held))
     host.take(msgspec.structs.replace(ALL, policies=policies, host_endpoints={endpoint.key: endpoint}))
     host.send(text)
     found: list[Event] = []

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from tests.contract.driver import interfaces
 from tests.netns.conftest import Namespace, NetnsFactory
 from tests.netns.kernel.oracle import wait_link
 from tortie.dataplane import nftables
@@ -77,6 +78,7 @@ class Agent:
         self.settle()
 
     def enforce(self, changes: PolicyChanges) -> None:
+        self.backend.observe(interfaces(self._host, {}))
         for part in (self.backend, self.state, self.judge, self.audit):
             part.take(changes)
         for _ in self.backend.resync():

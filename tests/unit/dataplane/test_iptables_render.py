@@ -27,6 +27,7 @@ from tortie.dataplane.iptables.rows import (
 from tortie.dataplane.iptables.skeleton import dispatch
 from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.errors import UsageError
+from tortie.intent.interface import Interface
 from tortie.intent.policy import (
     BothWays,
     Direction,
@@ -227,7 +228,8 @@ def test_an_interface_has_the_endpoint_that_names_it_or_has_its_address_or_the_o
     )
     rest = host_endpoint("d", "*")
     closed = [host_endpoint("e", "lo"), host_endpoint("f", "cali1")]  # that are nobody's to govern
-    found = resolve([named, other, by_address, rest, *closed], held, OURS.begins)
+    interfaces = {name: Interface(number, addresses) for number, (name, addresses) in enumerate(held.items(), 1)}
+    found = resolve([named, other, by_address, rest, *closed], interfaces, OURS.begins)
     assert found == Hosts({"eth0": named, "eth1": by_address, "eth7": other}, rest)
     assert resolve([by_address], {}, OURS.begins) == Hosts({}, None)
 

@@ -49,7 +49,7 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
         xtables.close()
         sock.close()
 
-    return IptablesBackend(open_sink, close_sink, partial(count, xtables), options.wake)
+    return IptablesBackend(open_sink, close_sink, partial(count, xtables), options.wake, options.prefixes)
 
 
 def traces(variant: Variant, options: Options) -> list[str]:

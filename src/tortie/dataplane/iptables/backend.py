@@ -14,7 +14,8 @@ import msgspec
 
 from tortie.dataplane.contract import Repairs
 from tortie.dataplane.iptables.sink import Facts, IptablesSink, View
-from tortie.intent.policy import Address, AddressSet, ObjectKey, Policy, PortSet, RuleOrigin
+from tortie.intent.interface import Interface
+from tortie.intent.policy import AddressSet, ObjectKey, Policy, PortSet, RuleOrigin
 from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
 
@@ -28,6 +29,7 @@ class IptablesBackend:
         close_sink: Callable[[], None],
         count: Callable[[list[tuple[Policy, str]]], Mapping[RuleOrigin, Count]],
         wake: Callable[[], object],
+        prefixes: tuple[str, ...],
     ) -> None:
         # Made at once, since a thread is born into the namespaces of the thread that starts it.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="iptables")
@@ -35,6 +37,7 @@ class IptablesBackend:
         self._close_sink = close_sink
         self._count = count
         self._wake = wake
+        self._prefixes = prefixes
         self._work: Future[View] | None = None
         self._view = View({}, (), 0, Repairs(), False, inf)
         self._new: list[PolicyChanges] = []
@@ -43,6 +46,7 @@ class IptablesBackend:
         self._reread = False
         self._carries = False  # whether the work under way was told anything
         self._interfaces: dict[ObjectKey, str] = {}  # of the endpoints that have a policy
+        self._there: dict[str, Interface] = {}  # of this host
         self._queued: set[ObjectKey] = set()  # endpoints that were named since the last work began
         self._at_work: set[ObjectKey] = set()  # and those that it is about
 
@@ -55,15 +59,24 @@ class IptablesBackend:
                 self._interfaces[key] = workload.interface
             self._queued.add(key)
 
-    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
-        self._learn(self._facts._replace(interfaces=dict(interfaces)))
+    def observe(self, interfaces: Mapping[str, Interface | None]) -> None:
+        for name, found in interfaces.items():
+            self._there.pop(name, None)
+            if found is not None:
+                self._there[name] = found
+        self._learn(self._facts.exempt)
 
     def exempt(self, interfaces: frozenset[str]) -> None:
         changed = interfaces ^ self._facts.exempt
         self._queued.update(key for key, interface in self._interfaces.items() if interface in changed)
-        self._learn(self._facts._replace(exempt=interfaces))
+        self._learn(interfaces)
 
-    def _learn(self, facts: Facts) -> None:
+    def _learn(self, exempt: frozenset[str]) -> None:
+        """Of interfaces that are workloads' by their names nothing more is asked."""
+        asked = {
+            name: found for name, found in self._there.items() if name in exempt or not name.startswith(self._prefixes)
+        }
+        facts = Facts(asked, exempt)
         if facts != self._facts:
             self._facts = facts
             self._observed = True

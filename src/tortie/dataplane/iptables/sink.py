@@ -25,6 +25,7 @@ from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
 from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
 from tortie.errors import KernelError
+from tortie.intent.interface import Interface
 from tortie.intent.policy import (
     Address,
     Chain,
@@ -68,7 +69,7 @@ class View(NamedTuple):
 class Facts(NamedTuple):
     """What the kernel's interfaces are, as far as policy depends on them."""
 
-    interfaces: Mapping[str, frozenset[Address]] = {}  # with the host's addresses there
+    interfaces: Mapping[str, Interface] = {}  # all but those that are workloads' by their names
     exempt: frozenset[str] = frozenset()  # the host's own, whatever they begin with and whoever names them
 
 
@@ -195,7 +196,7 @@ class IptablesSink:
             by_interface.setdefault(workload.interface, (out, to))
         for name in self._facts.exempt:
             by_interface.pop(name, None)
-        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt))
+        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt, self._governed))
 
     def _render_hosts(self) -> None:
         ours = self._ours
@@ -228,8 +229,13 @@ class IptablesSink:
     @property
     def _ours(self) -> Ours:
         named = {workload.interface for workload in self._workloads.values()} - self._facts.exempt
-        others = sorted(name for name in named if not name.startswith(self._prefixes))
+        others = sorted(name for name in named | self._governed if not name.startswith(self._prefixes))
         return Ours(self._prefixes, tuple(others), tuple(sorted(self._facts.exempt)))
+
+    @property
+    def _governed(self) -> frozenset[str]:
+        """The interfaces that are, or have been, a workload's though their names do not say so."""
+        return frozenset(name for name, found in self._facts.interfaces.items() if found.governed) - self._facts.exempt
 
     # --- Rows
 

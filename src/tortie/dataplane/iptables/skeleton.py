@@ -67,23 +67,26 @@ def arrival(workload: WorkloadPolicy) -> Rows:
 
 
 def dispatch(
-    workloads: Mapping[str, tuple[str, str]], prefixes: tuple[str, ...], exempt: frozenset[str] = frozenset()
+    workloads: Mapping[str, tuple[str, str]],
+    prefixes: tuple[str, ...],
+    exempt: frozenset[str] = frozenset(),
+    governed: frozenset[str] = frozenset(),
 ) -> Rows:
-    """By interface, to the chains of what its endpoint may send, and receive. All others like it are closed, but for
-    the exempt ones, which nobody asks.
+    """By interface, to the chains of what its endpoint may send, and receive. All others that begin like it are closed,
+    and those that are governed whatever their names, but for the exempt ones, which nobody asks.
     """
-    left_alone = dict.fromkeys(exempt, "-j RETURN")
     closed = dropped(Reason.UNKNOWN_INTERFACE)
+    others = dict.fromkeys(exempt, "-j RETURN") | dict.fromkeys(governed - workloads.keys(), f"-g {closed}")
     unknown_in = [Rule(f"-i {prefix}+ -g {closed}") for prefix in prefixes]
     unknown_out = [Rule(f"-o {prefix}+ -g {closed}") for prefix in prefixes]
     ways = {name: f"-g {arrival_chain(name)}" for name in workloads}
-    rows = tree(RAW, AT, "-i", {**ways, **left_alone}, unknown_in)
+    rows = tree(RAW, AT, "-i", {**ways, **others}, unknown_in)
     ways = {name: f"-g {chains[0]}" for name, chains in workloads.items()}
-    rows |= tree(FILTER, FROM, "-i", {**ways, **left_alone}, unknown_in)
+    rows |= tree(FILTER, FROM, "-i", {**ways, **others}, unknown_in)
     ways = {name: f"-g {chains[1]}" for name, chains in workloads.items()}
-    rows |= tree(FILTER, TO, "-o", {**ways, **left_alone}, unknown_out)
+    rows |= tree(FILTER, TO, "-o", {**ways, **others}, unknown_out)
     for table in (FILTER, MANGLE):
-        rows |= tree(table, KNOWN, "-o", dict.fromkeys((*workloads, *left_alone), "-j RETURN"), unknown_out)
+        rows |= tree(table, KNOWN, "-o", {**dict.fromkeys(workloads, "-j RETURN"), **others}, unknown_out)
     return rows
 
 

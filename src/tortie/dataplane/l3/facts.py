@@ -16,6 +16,7 @@ from tortie.dataplane.l3.held import HeldAddresses
 from tortie.dataplane.l3.render import route_metric
 from tortie.dataplane.l3.rows import AddressKey, Kind, NeighbourKey, RouteKey, RouteTarget, RowKey
 from tortie.errors import KernelError
+from tortie.intent.interface import Interface
 from tortie.intent.report import Noted
 from tortie.kernel.netlink import address, link, route
 from tortie.kernel.netlink.address import Address
@@ -80,6 +81,7 @@ class Facts:
         self._fit = governed
         self._stirred: set[int] = set()  # interfaces of which something changed since the last `judge`
         self._kept: dict[int, str] = {}  # governed ones that somebody took for the host later, each with how
+        self._news: set[str] = set()  # names of interfaces of which something became since the last `news`
 
     def link(self, name: str) -> Link | None:
         """None also before the first whole read: an event alone does not say whether a link is a workload's."""
@@ -129,12 +131,17 @@ class Facts:
         """The interfaces that hold the address."""
         return [self._links[index] for index in self.held.interfaces(held) if index in self._links]
 
-    def interfaces(self) -> dict[str, frozenset[IPv4Address | IPv6Address]]:
-        """The addresses of each interface."""
-        return {
-            known.name: frozenset(ip_address(packed) for packed, _ in self._addresses.get(ifindex, ()))
-            for ifindex, known in self._links.items()
-        }
+    def news(self) -> dict[str, Interface | None]:
+        """The interfaces that came, changed or went (None) since the last call, by name."""
+        names, self._news = self._news, set()
+        return {name: self._interface(name) for name in names}
+
+    def _interface(self, name: str) -> Interface | None:
+        ifindex = self._index_of.get(name)
+        if ifindex is None:
+            return None
+        addresses = frozenset(ip_address(packed) for packed, _ in self._addresses.get(ifindex, ()))
+        return Interface(ifindex, addresses, ifindex in self._fit)
 
     def carriers(self) -> Iterable[int]:
         """Interfaces of the kinds that carry workloads."""
@@ -159,6 +166,7 @@ class Facts:
         reason = "" if self._governed(candidate) else self._judge(candidate)
         if not reason:
             self._fit.add(candidate.ifindex)
+            self._news.add(candidate.name)
         return reason
 
     def resync(self) -> Iterator[None]:
@@ -179,10 +187,12 @@ class Facts:
         self.ra_uplinks = {found.ifindex for found in advertised if found.prefix_length == 0}
         yield
         links = link.dump(self._socket)
+        self._news.update(self._index_of)
         self._links = {known.ifindex: known for known in links}
         self._index_of = {known.name: known.ifindex for known in links}
         self._fit.keep(self._links.keys())
         self._stirred.update(self._links, self._kept)
+        self._news.update(self._index_of)
         self._read = True
         self.changes += 1
 
@@ -220,6 +230,7 @@ class Facts:
         if before == now:
             return _NOTHING
         names = {now.name} if before is None else {before.name, now.name}
+        self._news |= names
         # Setting a link down takes its IPv4 routes without an event for each.
         lost = ((now.name, Kind.ROUTE),) if before is not None and before.up and not now.up else ()
         return Change(links=tuple(names), lost=lost, rows=((RowKey(Kind.MAC, now.ifindex), now.mac),))
@@ -227,6 +238,7 @@ class Facts:
     def _link_gone(self, gone: Link) -> Change:
         self._links.pop(gone.ifindex, None)
         self._stirred.add(gone.ifindex)
+        self._news.add(gone.name)
         self._fit.discard(gone.ifindex)
         if self._index_of.get(gone.name) == gone.ifindex:
             del self._index_of[gone.name]
@@ -254,6 +266,7 @@ class Facts:
             key = RowKey(Kind.ADDRESS, AddressKey(changed.ifindex, value, changed.prefix_length))
             rows = ((key, True if there else None),)
         name = self.name(changed.ifindex)
+        self._news.add(name)
         # With its last IPv4 address an interface loses its IPv4 routes, without an event for each
         # (net/ipv4/fib_frontend.c, fib_inetaddr_event).
         lost = ((name, Kind.ROUTE),) if not there and not self._has_v4(changed.ifindex) else ()

@@ -198,7 +198,7 @@ class _Compiler:
             # Interfaces with an endpoint of their own are not the rest, even where theirs has nothing to say.
             for name in self._hosts.by_interface.keys() - found.keys():
                 self._rows[RowKey(Kind.DISPATCH, MemberKey(where.name, ifname(name)))] = ACCEPT
-        rules = [*self._before(where), *self._unasked(where, interface)]
+        rules = [*self._before(where), *self._unasked(where)]
         rules.append(KernelRule(body((Meta(interface), Lookup(where.name, into=VERDICT_REGISTER)))))
         if rest is not None:
             rules.append(rule(Meta(interface), Cmp(ifname("lo"), Op.NEQ), to=goto(self._endpoint(where, rest))))
@@ -217,11 +217,12 @@ class _Compiler:
         elif where.hook is InetHook.OUTPUT:
             yield KernelRule(body(_clear_mark(WAITING)))
 
-    def _unasked(self, where: _Where, interface: MetaKey) -> Iterator[KernelRule]:
+    def _unasked(self, where: _Where) -> Iterator[KernelRule]:
         """What passes a place without being asked."""
         if where.hook is InetHook.OUTPUT and not where.untracked:
             yield rule(*in_state(CtState.NEW), *_was_translated(), to=goto(_WAIT))
-        yield rule(Meta(interface), Lookup(WORKLOADS), to=ACCEPT)
+        index = MetaKey.IIF if where.direction is _IN else MetaKey.OIF
+        yield rule(Meta(index), Lookup(WORKLOADS), to=ACCEPT)
         if where.untracked:
             return
         yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)

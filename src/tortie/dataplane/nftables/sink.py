@@ -3,6 +3,8 @@
 Invariants:
 * What is named is written before who names it, and goes after. So an interface opens with its dispatch entry, which
   is the last to come, and closes with it, the first to go.
+* An interface is known by its index. What it is called decides once which endpoint it has; under another name it keeps
+  its policy until it is told of, and is closed then.
 * Endpoints that go through the same policies share the chains of these; a changed policy is rendered once.
 * A member that comes or goes costs that one element.
 * Nothing that takes long follows upon something that did, in one call of `apply`.
@@ -10,6 +12,7 @@ Invariants:
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -21,12 +24,23 @@ from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
 from tortie.dataplane.nftables.sets import SelectorSets
-from tortie.dataplane.nftables.skeleton import FROM, TO, arrival, exemption, guard, skeleton
+from tortie.dataplane.nftables.skeleton import (
+    RECEIVER,
+    SENDER,
+    arrival,
+    closing,
+    exemption,
+    guard,
+    index_key,
+    naming,
+    skeleton,
+)
 from tortie.dataplane.nftables.table import ChainTable
 from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.dataplane.nftables.wanted import Owner, WantedRows
 from tortie.dataplane.nftables.watch import TableWatch
 from tortie.errors import KernelError
+from tortie.intent.interface import Interface
 from tortie.intent.policy import (
     FAMILIES,
     Address,
@@ -43,7 +57,6 @@ from tortie.intent.policy import (
 )
 from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
-from tortie.kernel.netfilter.datatype import ifname
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.verdict import goto
 from tortie.reconcile import Reconciler, Table
@@ -92,7 +105,9 @@ class NftablesBackend:
         self._pools: tuple[NatPool, ...] = ()
         self._hosts: frozenset[Address] = frozenset()
         self._host_endpoints: dict[ObjectKey, HostEndpointPolicy] = {}
-        self._interfaces: Mapping[str, frozenset[Address]] = {}
+        self._interfaces: dict[str, Interface] = {}  # of this host
+        self._endpoints_of: dict[str, list[ObjectKey]] = {}  # by interface; the first has it
+        self._others: set[str] = set()  # interfaces that begin like no workload's, and are or were one's
         self._rows = WantedRows(self._reconcilers)
         self._sets = SelectorSets(self._rows, self._reconcilers[Kind.MEMBER])
         self._policies = Policies(self._sets.has_networks)
@@ -145,9 +160,14 @@ class NftablesBackend:
         for set_id in changes.gone_sets:
             self._sets.drop(set_id)
 
-    def observe(self, interfaces: Mapping[str, frozenset[Address]]) -> None:
-        """Takes the host's interfaces with their addresses, by which host endpoints are found."""
-        self._interfaces = interfaces
+    def observe(self, interfaces: Mapping[str, Interface | None]) -> None:
+        """Takes the interfaces that came, changed or went (None), by name."""
+        for name, found in interfaces.items():
+            before = self._interfaces.pop(name, None)
+            if found is not None:
+                self._interfaces[name] = found
+            if _identity(before) != _identity(found):
+                self._render_interface(name)
         if self._host_endpoints:
             self._render_hosts()
 
@@ -158,9 +178,8 @@ class NftablesBackend:
             return
         self._exempt = interfaces
         self._rows.put(("exempt", None), exemption(interfaces))
-        for key, workload in self._workloads.items():
-            if workload.interface in changed:
-                self._render_endpoint(key)
+        for name in changed:
+            self._render_interface(name)
         if self._host_endpoints:
             self._render_hosts()
 
@@ -187,11 +206,14 @@ class NftablesBackend:
 
     def _put_workload(self, key: ObjectKey, workload: WorkloadPolicy | None) -> None:
         before = self._workloads.pop(key, None)
+        if before is not None:
+            self._endpoints_of[before.interface].remove(key)
         if key in self._with_floating or (workload is not None and workload.floating):
             self._floating_changed = True
             self._with_floating.discard(key)
         if workload is not None:
             self._workloads[key] = workload
+            insort(self._endpoints_of.setdefault(workload.interface, []), key)
             if workload.floating:
                 self._with_floating.add(key)
             for use in _uses(workload):
@@ -201,6 +223,8 @@ class NftablesBackend:
             if not self._users[use]:
                 self._forget_use(use)
         self._render_endpoint(key)
+        for name in {each.interface for each in (before, workload) if each is not None}:
+            self._render_interface(name)
 
     def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
@@ -226,29 +250,48 @@ class NftablesBackend:
             for key in self._users.get(use, ()):
                 self._dispatch(key)
 
+    def _render_interface(self, name: str) -> None:
+        """What holds at an interface: the policy of its endpoint, or that it is closed for want of one."""
+        found, keys = self._interfaces.get(name), self._endpoints_of.get(name, [])
+        for key in keys:
+            self._render_endpoint(key)
+        is_other = not name.startswith(self._prefixes) and name not in self._exempt
+        is_closed = is_other and not keys and found is not None and found.governed
+        self._rows.put(("named", name), naming(name) if is_other and keys else {})
+        self._rows.put(("closed", name), closing(found.ifindex) if is_closed and found is not None else {})
+        had_others = bool(self._others)
+        (self._others.add if is_closed or (is_other and keys) else self._others.discard)(name)
+        if bool(self._others) != had_others:
+            self._render_skeleton()
+
     def _render_endpoint(self, key: ObjectKey) -> None:
         """How packets of an endpoint's interface arrive, and where they are led."""
-        workload = self._governing(key)
-        self._rows.put(("arrival", key), {} if workload is None else arrival(workload))
+        found = self._governing(key)
+        self._rows.put(("arrival", key), {} if found is None else arrival(found[0], found[1].ifindex))
         self._dispatch(key)
 
-    def _governing(self, key: ObjectKey) -> WorkloadPolicy | None:
+    def _governing(self, key: ObjectKey) -> tuple[WorkloadPolicy, Interface] | None:
+        """The endpoint with the interface that is its own."""
         workload = self._workloads.get(key)
-        return None if workload is None or workload.interface in self._exempt else workload
+        if workload is None or workload.interface in self._exempt or self._endpoints_of[workload.interface][0] != key:
+            return None
+        interface = self._interfaces.get(workload.interface)
+        return None if interface is None else (workload, interface)
 
     def _dispatch(self, key: ObjectKey) -> None:
         """Which chains the interface of an endpoint leads to."""
         rows: Rows = {}
-        workload = self._governing(key)
-        for use in _uses(workload):
-            if workload is not None:
-                maps = TO if use.place.direction is Direction.INGRESS else FROM
-                entry = MemberKey(maps[use.place.family], ifname(workload.interface))
+        if (found := self._governing(key)) is not None:
+            workload, interface = found
+            for use in _uses(workload):
+                maps = RECEIVER if use.place.direction is Direction.INGRESS else SENDER
+                entry = MemberKey(maps[use.place.family], index_key(interface.ifindex))
                 rows[RowKey(Kind.DISPATCH, entry)] = goto(self._names[use])
         self._rows.put(("dispatch", key), rows)
 
     def _render_skeleton(self) -> None:
-        self._rows.put(("skeleton", None), skeleton(self._settings, self._prefixes))
+        rows = skeleton(self._settings, self._prefixes, any_others=bool(self._others))
+        self._rows.put(("skeleton", None), rows)
 
     # --- The kernel
 
@@ -324,8 +367,11 @@ class NftablesBackend:
         """What an endpoint's policy still lacks in the kernel; empty when it is in force."""
         if key not in self._workloads:
             return "its policy is not known yet"
-        if self._governing(key) is None:
-            return f"interface {self._workloads[key].interface} is the host's own: no workload's policy holds there"
+        interface = self._workloads[key].interface
+        if interface in self._exempt:
+            return f"interface {interface} is the host's own: no workload's policy holds there"
+        if (first := self._endpoints_of[interface][0]) != key:
+            return f"interface {interface} is that of {first}"
         uses = _uses(self._workloads[key])
         owners: list[Owner] = [("skeleton", None), ("arrival", key), ("dispatch", key)]
         owners += [("use", use) for use in uses]
@@ -397,6 +443,11 @@ def _uses(workload: WorkloadPolicy | None) -> list[Use]:
         for direction in Direction
         for family in FAMILIES
     ]
+
+
+def _identity(interface: Interface | None) -> tuple[int, bool] | None:
+    """What a workload's policy depends on; addresses are asked for by host endpoints."""
+    return None if interface is None else (interface.ifindex, interface.governed)
 
 
 def _text(row: RowKey) -> str:

@@ -1,20 +1,22 @@
 """The base chains, and what every endpoint shares: where packets are met, what a workload may send, how one is dropped.
 
-    before defragmentation
-                      fragments: the same question as in prerouting, since the kernel puts together what came by
-                      different interfaces
-    prerouting, raw   iifname -> arrive-IFNAME: is the sender who it says it is? An interface that only looks like a
-                      workload's is dropped here
-    forward           established passes; iifname -> what its endpoint may send
-    forward           the same again; oifname -> what its endpoint may receive
-    input             a workload's packets to this host
-    postrouting       nothing leaves by an interface that only looks like a workload's
+    prerouting    iif -> arrive-IFNAME: is the sender who it says it is? Asked of fragments too, before the kernel puts
+                  them together, since it does so with those of different interfaces
+    forward       established passes; iif -> what its endpoint may send
+    forward       the same again; oif -> what its endpoint may receive
+    input         a workload's packets to this host
+    postrouting   nothing leaves by an interface that is closed
 
-Sender and receiver have a base chain each, since an accept ends just the base chain that it is met in.
+Sender and receiver have a base chain each, since an accept ends just the base chain that it is met in; a way from the
+one's chains on to the other's would be longer than the kernel lets any be (NFT_JUMP_STACK_SIZE).
+Interfaces are known by their index, which is quicker than their name (a tenth of a microsecond a look-up) and stays
+when they are renamed. Names close what has no endpoint, or has one that is not told of yet: those that begin like a
+workload's, and those that endpoints have.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv6Network
 
@@ -34,7 +36,7 @@ from tortie.intent.packet import ACK, FIN, ICMP, ICMPV6, IPIP, RST, SYN, TCP, UD
 from tortie.intent.policy import Address, Family, Network, PolicySettings, WorkloadPolicy
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
-from tortie.kernel.netfilter.datatype import IFNAME, VERDICT, ifname
+from tortie.kernel.netfilter.datatype import IFINDEX, IFNAME, VERDICT, ifname
 from tortie.kernel.netfilter.expression import (
     VERDICT_REGISTER,
     Base,
@@ -44,7 +46,6 @@ from tortie.kernel.netfilter.expression import (
     CtKey,
     CtState,
     Expression,
-    Exthdr,
     Lookup,
     Meta,
     MetaKey,
@@ -56,34 +57,37 @@ from tortie.kernel.netfilter.rule import body
 from tortie.kernel.netfilter.statement import Counter, Decide, Icmpx, Limit, Log, Reject, RejectType
 from tortie.kernel.netfilter.verdict import ACCEPT, DROP, Verdict, goto
 
-# Maps from an interface to the chain of its endpoint, the set of all that have one, and that of those that are the
-# host's own though they begin like a workload's.
-ARRIVE = "arrive"
-FROM = {4: "from4", 6: "from6"}
-TO = {4: "to4", 6: "to6"}
-WORKLOADS = "workloads"
+# By index: maps from an interface to the chains of its endpoint, the set of all that have one, and of those that have
+# none any more though their names do not say so. By name: those that endpoints have and that begin like no workload's,
+# and those that are the host's own though they do.
+ARRIVAL = "arrival"
+SENDER = {4: "sender4", 6: "sender6"}
+RECEIVER = {4: "receiver4", 6: "receiver6"}
+WORKLOADS = "workload-interfaces"
+CLOSED = "closed"
+NAMED = "named"
 EXEMPT = "exempt"
 
 CHECKED = "arrive-checked"
 CHECKED_UDP = "arrive-checked-udp"
 TO_HOST = "to-host"
-FRAGMENTS = "arrive-in-fragments"
 
 # Of drops that are told of, a second; all are counted.
 TOLD_PER_S = 100
 
 _LINK_LOCAL = IPv6Network("fe80::/10")
 NFPROTO = {4: b"\x02", 6: b"\x0a"}
-_FRAGMENT_HEADER = 44  # RFC 8200 4.5
 _NEIGHBOUR_DISCOVERY = (130, 131, 132, 133, 135, 136, 143)
 
 
-def skeleton(settings: PolicySettings, prefixes: tuple[str, ...]) -> Rows:
-    """Every row that stands whatever the endpoints are."""
+def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, any_others: bool) -> Rows:
+    """Every row that stands whatever the endpoints are. `any_others`: interfaces that begin like no workload's are."""
     rows: Rows = {}
-    for name in (ARRIVE, *FROM.values(), *TO.values()):
-        rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,), (VERDICT,))
-    for name in (WORKLOADS, EXEMPT):
+    for name in (ARRIVAL, *SENDER.values(), *RECEIVER.values()):
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX,), (VERDICT,))
+    for name in (WORKLOADS, CLOSED):
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX,))
+    for name in (NAMED, EXEMPT):
         rows[RowKey(Kind.SET, name)] = SetSpec((IFNAME,))
     # In this order, since the later ones lead to those before.
     chains = {drop_chain(reason): ChainSpec(tuple(_drop(reason, settings))) for reason in Reason}
@@ -91,18 +95,27 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...]) -> Rows:
         CHECKED_UDP: ChainSpec(tuple(_checked_udp(settings))),
         CHECKED: ChainSpec(tuple(_checked(settings))),
         TO_HOST: ChainSpec(tuple(_to_host(settings))),
-        FRAGMENTS: ChainSpec(tuple(_prerouting(prefixes))),
-        "fragments": _base(InetHook.PREROUTING, Priority.DEFRAGMENTATION - 1, _fragments()),
-        "prerouting": _base(InetHook.PREROUTING, Priority.RAW, _prerouting(prefixes)),
-        "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, _forward(MetaKey.IIFNAME, FROM)),
-        "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, _forward(MetaKey.OIFNAME, TO)),
+        "arriving": _base(
+            InetHook.PREROUTING,
+            Priority.DEFRAGMENTATION - 1,
+            (_ask(MetaKey.IIF, ARRIVAL), *_closed(MetaKey.IIF, MetaKey.IIFNAME, prefixes, any_others)),
+        ),
+        "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, _forward(MetaKey.IIF, SENDER)),
+        "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, _forward(MetaKey.OIF, RECEIVER)),
         "input": _base(InetHook.INPUT, Priority.FILTER - 1, _input()),
-        "postrouting": _base(InetHook.POSTROUTING, Priority.FILTER, _postrouting(prefixes)),
+        "postrouting": _base(
+            InetHook.POSTROUTING,
+            Priority.FILTER,
+            (
+                rule(Meta(MetaKey.OIF), Lookup(WORKLOADS), to=ACCEPT),
+                *_closed(MetaKey.OIF, MetaKey.OIFNAME, prefixes, any_others),
+            ),
+        ),
     }
     return rows | {chain_row(name, chain): chain for name, chain in chains.items()}
 
 
-def arrival(workload: WorkloadPolicy) -> Rows:
+def arrival(workload: WorkloadPolicy, ifindex: int) -> Rows:
     """The chain in which a workload's packets arrive, and what leads there."""
     name = f"arrive-{workload.interface}"
     rules: list[KernelRule] = []
@@ -119,12 +132,25 @@ def arrival(workload: WorkloadPolicy) -> Rows:
         *(rule(*_family(6), *_from(bytes(16)), *_icmp(ICMPV6, kind), to=ACCEPT) for kind in (131, 135, 143)),
         rule(to=dropped(Reason.SPOOFED_ADDRESS)),
     ]
-    interface = ifname(workload.interface)
     return {
         RowKey(Kind.CHAIN, name): ChainSpec(tuple(rules)),
-        RowKey(Kind.DISPATCH, MemberKey(ARRIVE, interface)): goto(name),
-        RowKey(Kind.DISPATCH, MemberKey(WORKLOADS, interface)): None,
+        RowKey(Kind.DISPATCH, MemberKey(ARRIVAL, index_key(ifindex))): goto(name),
+        RowKey(Kind.DISPATCH, MemberKey(WORKLOADS, index_key(ifindex))): None,
     }
+
+
+def index_key(ifindex: int) -> bytes:
+    return ifindex.to_bytes(IFINDEX.length, sys.byteorder)
+
+
+def closing(ifindex: int) -> Rows:
+    """Nothing passes that interface, whatever its name."""
+    return {RowKey(Kind.MEMBER, MemberKey(CLOSED, index_key(ifindex))): None}
+
+
+def naming(interface: str) -> Rows:
+    """An interface that an endpoint has, and that begins like no workload's: closed until it is known by its index."""
+    return {RowKey(Kind.MEMBER, MemberKey(NAMED, ifname(interface))): None}
 
 
 def exemption(interfaces: Iterable[str]) -> Rows:
@@ -158,25 +184,26 @@ def _base(hook: InetHook, priority: int, rules: Iterable[KernelRule]) -> ChainSp
     return ChainSpec(tuple(rules), Hook(hook, priority))
 
 
-def _prerouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
-    yield _ask(MetaKey.IIFNAME, ARRIVE)
+def _closed(index: MetaKey, name: MetaKey, prefixes: tuple[str, ...], any_others: bool) -> Iterator[KernelRule]:
+    """What is no endpoint's, and yet a workload's by its name or its past."""
+    end = dropped(Reason.UNKNOWN_INTERFACE)
     for prefix in prefixes:
-        yield rule(
-            Meta(MetaKey.IIFNAME),
-            Cmp(prefix.encode()),
-            Lookup(EXEMPT, inverted=True),
-            to=dropped(Reason.UNKNOWN_INTERFACE),
-        )
-
-
-def _fragments() -> Iterator[KernelRule]:
-    more_or_offset = Bitwise(b"\x3f\xff", b"\0\0")
-    yield rule(*_family(4), Payload(Base.NETWORK, 6, 2), more_or_offset, Cmp(b"\0\0", Op.NEQ), to=goto(FRAGMENTS))
-    yield rule(*_family(6), Exthdr(_FRAGMENT_HEADER, 0, 1, present=True), Cmp(b"\1"), to=goto(FRAGMENTS))
+        yield rule(Meta(name), Cmp(prefix.encode()), Lookup(EXEMPT, inverted=True), to=end)
+    if any_others:  # else packets of the host's own interfaces would ask in vain
+        yield rule(Meta(index), Lookup(CLOSED), to=end)
+        yield rule(Meta(name), Lookup(NAMED), to=end)
 
 
 def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
     yield rule(*in_state(CtState.ESTABLISHED | CtState.RELATED), to=ACCEPT)
+    yield from _dispatch(interface, maps)
+
+
+def _input() -> Iterator[KernelRule]:
+    yield rule(Meta(MetaKey.IIF), Lookup(WORKLOADS), to=goto(TO_HOST))
+
+
+def _dispatch(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
     for family, name in maps.items():
         yield KernelRule(
             body(
@@ -187,21 +214,6 @@ def _forward(interface: MetaKey, maps: dict[int, str]) -> Iterator[KernelRule]:
                     Lookup(name, into=VERDICT_REGISTER),
                 )
             )
-        )
-
-
-def _input() -> Iterator[KernelRule]:
-    yield rule(Meta(MetaKey.IIFNAME), Lookup(WORKLOADS), to=goto(TO_HOST))
-
-
-def _postrouting(prefixes: tuple[str, ...]) -> Iterator[KernelRule]:
-    for prefix in prefixes:
-        yield rule(
-            Meta(MetaKey.OIFNAME),
-            Cmp(prefix.encode()),
-            Lookup(WORKLOADS, inverted=True),
-            Lookup(EXEMPT, inverted=True),
-            to=dropped(Reason.UNKNOWN_INTERFACE),
         )
 
 
@@ -239,17 +251,7 @@ def _to_host(settings: PolicySettings) -> Iterator[KernelRule]:
     if settings.endpoint_to_host == "Drop":
         yield rule(to=dropped(Reason.ENDPOINT_TO_HOST))
         return
-    for family, name in FROM.items():
-        yield KernelRule(
-            body(
-                (
-                    Meta(MetaKey.NFPROTO),
-                    Cmp(NFPROTO[family]),
-                    Meta(MetaKey.IIFNAME),
-                    Lookup(name, into=VERDICT_REGISTER),
-                )
-            )
-        )
+    yield from _dispatch(MetaKey.IIF, SENDER)
 
 
 # Denials of policy, which may be told to the sender.

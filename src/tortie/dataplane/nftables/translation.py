@@ -53,7 +53,7 @@ def _outgoing(family: Family, settings: PolicySettings) -> Iterator[Expression]:
     yield from (destination, Lookup(f"nat-pools-{family}", inverted=True))
     if settings.nat_excludes_hosts:
         yield from (destination, Lookup(f"nat-hosts-{family}", inverted=True))
-    yield from (Meta(MetaKey.OIFNAME), Lookup(WORKLOADS, inverted=True))
+    yield from (Meta(MetaKey.OIF), Lookup(WORKLOADS, inverted=True))
     yield Counter()
     if family == 4 and settings.nat_address is not None:
         yield from (Immediate(settings.nat_address.packed), Nat(NatType.SOURCE, Protocol.IP, 0))
