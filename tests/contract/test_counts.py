@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.contract.test_life import ALL, MACS, OPEN, RECEIVER, SENDER, WEB, Host, host
-from tests.unit.intent.policy_text import packet, policy
+from tests.unit.intent.policy_text import chain, packet, policy
 from tortie.dataplane.contract import load
 from tortie.intent.policy import Policy
 from tortie.intent.report import Count
@@ -70,6 +70,18 @@ def test_a_rule_among_many_counts_by_itself(host: Host) -> None:
     host.take(msgspec.structs.replace(ALL, policies={OPEN.key: OPEN, FOLDED.key: FOLDED}))
     send(host, tcp(80), tcp(85, 1), tcp(85, 2), tcp(91), udp(7))
     assert counts(host, FOLDED) == {"ingress 0": 1, "ingress 5": 2, "ingress 10": 1}
+
+
+def test_a_rule_of_a_policy_that_passes_counts_as_well(host: Host) -> None:
+    passing = policy("passing", ingress="Pass tcp destination=80\nAllow tcp destination=81\nPass tcp destination=82")
+    receiver = msgspec.structs.replace(
+        RECEIVER, policy=msgspec.structs.replace(RECEIVER.policy, ingress=chain("first=passing default=web"))
+    )
+    policies = {each.key: each for each in (OPEN, WEB, passing)}
+    host.take(PolicyChanges(policies=policies, workloads={SENDER.key: SENDER, receiver.key: receiver}))
+    send(host, tcp(80, 1), tcp(80, 2), tcp(81), tcp(82), tcp(83))
+    assert counts(host, passing) == {"ingress 0": 2, "ingress 1": 1, "ingress 2": 1}
+    assert counts(host, WEB) == {"ingress 0": 2}
 
 
 @pytest.mark.parametrize("before", [MIXED, FOLDED])

@@ -14,7 +14,7 @@ import pytest
 from tests.contract.arena import WORLD, A, Arena, B
 from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
-from tests.unit.intent.policy_text import packet, policy, profile, workload
+from tests.unit.intent.policy_text import chain, packet, policy, profile, workload
 from tortie.dataplane.contract import Options, PolicyBackend, Repairs, load, names
 from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyChanges
@@ -347,6 +347,23 @@ def test_sets_change_by_their_members_and_their_prefixes_may_overlap(host: Host)
     assert probe() == [False, True, False]
     change(removed=("192.0.2.128/25", "192.0.2.192/26"))
     assert probe() == [False, False, False]
+
+
+def test_there_may_be_many_tiers(host: Host) -> None:
+    """The kernel lets no way through nftables' chains be longer than 16."""
+    tiers = 40
+    passing = [policy(f"p{number}", ingress="Pass tcp destination=80") for number in range(tiers)]
+    ingress = chain(" ".join(f"tier{number}=p{number}" for number in range(tiers)) + " default=web")
+    receiver = msgspec.structs.replace(RECEIVER, policy=msgspec.structs.replace(RECEIVER.policy, ingress=ingress))
+    host.take(
+        PolicyChanges(
+            policies={each.key: each for each in (*passing, OPEN, WEB)},
+            workloads={SENDER.key: SENDER, receiver.key: receiver},
+        )
+    )
+    assert host.passes(ALLOWED, DENIED) == [True, False]
+    host.take(PolicyChanges(policies={passing[20].key: policy("p20", ingress="Pass tcp destination=81")}))
+    assert host.passes(ALLOWED, DENIED) == [False, False]
 
 
 def test_every_rule_says_where_it_was_written(host: Host) -> None:

@@ -29,7 +29,7 @@ def chains(rows: Rows) -> dict[str, ChainSpec]:
 def test_what_is_named_comes_first() -> None:
     policies = Policies(lambda *_: False)
     policies.put(WEB.key, WEB)
-    rows = host_rows(Hosts({"eth0": ENDPOINT}, None), PolicySettings(), policies.chain)
+    rows = host_rows(Hosts({"eth0": ENDPOINT}, None), PolicySettings(), policies.ask)
     there: set[str] = set()
     found = chains(rows)
     for name, spec in found.items():
@@ -41,4 +41,4 @@ def test_what_is_named_comes_first() -> None:
 
 
 def test_without_host_endpoints_there_is_nothing() -> None:
-    assert host_rows(Hosts({}, None), PolicySettings(), Policies(lambda *_: False).chain) == {}
+    assert host_rows(Hosts({}, None), PolicySettings(), Policies(lambda *_: False).ask) == {}

@@ -1,13 +1,15 @@
 """Chains of policies and of endpoints.
 
-A policy is a chain for each direction and family, called by every endpoint that it applies to. What an endpoint goes
-through is a chain too, named by its contents: endpoints with the same policies share it. Everything ends in a verdict:
+    endpoint ─▶ tier ─▶ policy    each a chain for each direction and family, called by the one before, and shared by
+             ─▶ profile           all that go through the same; everything ends in a verdict
 
     Allow  accept, which ends this base chain; the other end of the packet's way has a base chain of its own
     Deny   a chain that counts, tells and drops
-    Pass   on to the chain of what comes after the tier: so a policy that passes exists once for each such rest
+    Pass   back to the endpoint's chain, which calls the next tier's
 
-No mark is needed to remember what was decided, and none is used.
+So no mark is needed to remember what was decided, and no way through the chains gets longer by another tier: the kernel
+refuses one of more than 16 (NFT_JUMP_STACK_SIZE). But a chain that was called returns to its caller alone, so the rules
+of a policy that passes stand in the chain of the tier itself.
 """
 
 from __future__ import annotations
@@ -35,7 +37,18 @@ from tortie.dataplane.nftables.rows import (
     map_name,
 )
 from tortie.intent.folding import Field, Lookup, Part, fold
-from tortie.intent.policy import Action, Chain, Direction, Family, Network, ObjectKey, Policy, PortRange, Rule
+from tortie.intent.policy import (
+    Action,
+    Chain,
+    Direction,
+    Family,
+    Network,
+    ObjectKey,
+    Policy,
+    PortRange,
+    Rule,
+    Tier,
+)
 from tortie.kernel.netfilter import expression as nft
 from tortie.kernel.netfilter.datatype import PROTOCOL, SERVICE, VERDICT, DataType, concatenate
 from tortie.kernel.netfilter.expression import Expression, Meta, MetaKey
@@ -68,80 +81,87 @@ class Place(NamedTuple):
         return goto(chain + SILENT if self.silent else chain)
 
 
-PolicyChainOf = Callable[[ObjectKey, Place, str], tuple[str, Rows]]
-"""`policy_chain` of a policy by its key, at a place and before the chain of what comes after its tier."""
-
-
 class Compiled(NamedTuple):
-    """The rules of a chain, and every row that they need."""
+    """Rules, and every row that they need."""
 
     rules: tuple[KernelRule, ...]
     rows: Rows
 
 
-def policy_chain(policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> tuple[str, Rows]:
-    """The chain of a policy, and its name. `rest` is the chain of what comes after its tier, empty for a profile."""
-    rules = policy.rules(place.direction)
-    passes = any(rule.action is Action.PASS for rule in rules) and bool(rest) and not policy.staged
-    name = chain_name(policy.key, place, rest if passes else "")
+AskPolicy = Callable[[ObjectKey, Place], Compiled]
+"""`ask` of a policy by its key."""
+
+
+def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
+    """What asks a policy or profile, for the chain of its tier or endpoint: a call of its chain, or its own rules."""
+    rules: list[KernelRule] = []
     rows: Rows = {}
-    compiled: list[KernelRule] = []
-    for step in fold(rules):
-        found = _compile(step, policy, place, rest, has_networks)
-        compiled += found.rules
+    for step in fold(policy.rules(place.direction)):
+        found = _compile(step, policy, place, has_networks)
+        rules += found.rules
         rows |= found.rows
-    rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(compiled))
-    return name, rows
+    if passes(policy, place.direction):
+        return Compiled(tuple(rules), rows)
+    name = chain_name(policy.key, place)
+    rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
+    return Compiled((_call(jump(name)),), rows)
+
+
+def passes(policy: Policy, direction: Direction) -> bool:
+    """It may send packets on to the next tier. Of a profile none comes after it."""
+    is_in_tier = policy.key.kind != "Profile" and not policy.staged
+    return is_in_tier and any(rule.action is Action.PASS for rule in policy.rules(direction))
 
 
 def endpoint_chain(
-    chain: Chain, place: Place, guard: tuple[KernelRule, ...], policy_chain_of: PolicyChainOf
+    chain: Chain, place: Place, guard: tuple[KernelRule, ...], ask_policy: AskPolicy
 ) -> tuple[str, Rows]:
     """The chain that an endpoint's packets go through, behind the rules of `guard`; its name, and all that it needs."""
-    rest, rows = _profiles(chain, place, policy_chain_of)
-    for number in reversed(range(len(chain.tiers))):
-        tier = chain.tiers[number]
-        rules: list[KernelRule] = []
-        for key in tier.policies:
-            name, more = policy_chain_of(key, place, rest)
-            rules.append(_call(jump(name)))
-            rows |= more
-        end = place.drop(TIER_DEFAULT) if tier.default is Action.DENY else goto(rest)
-        rules.append(_call(end, f"end of tier {tier.name}"))
-        rest = _named(rules, place, rows)
-    head = [*guard, _call(goto(rest))]
-    return _named(head, place, rows), rows
-
-
-def _profiles(chain: Chain, place: Place, policy_chain_of: PolicyChainOf) -> tuple[str, Rows]:
+    rules: list[KernelRule] = [*guard]
     rows: Rows = {}
-    rules: list[KernelRule] = []
+    for tier in chain.tiers:
+        name = tier_chain_name(tier, place)
+        asked = [ask_policy(key, place) for key in tier.policies]
+        inside = [rule for each in asked for rule in each.rules]
+        if tier.default is Action.DENY:
+            inside.append(_call(place.drop(TIER_DEFAULT), f"end of tier {tier.name}"))
+        for each in asked:
+            rows |= each.rows
+        rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(inside))
+        rules.append(_call(jump(name), f"tier {tier.name}"))
     for key in chain.profiles:
-        name, more = policy_chain_of(key, place, "")
-        rules.append(_call(jump(name)))
-        rows |= more
+        found = ask_policy(key, place)
+        rules += found.rules
+        rows |= found.rows
     rules.append(_call(ACCEPT) if place.ends_open else _call(place.drop(NO_PROFILE), "no profile matched"))
-    return _named(rules, place, rows), rows
-
-
-def _named(rules: list[KernelRule], place: Place, rows: Rows) -> str:
-    """Puts the chain among the rows, by a name that says where it is gone through and stands for its contents."""
-    name = f"{'to' if place.direction is Direction.INGRESS else 'from'}{place.family}-{digest(rules)}"
+    name = f"{_way(place.direction, place.family)}-{digest(rules)}"
     rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
-    return name
+    return name, rows
 
 
-def chain_name(key: ObjectKey, place: Place, rest: str) -> str:
+def tier_chain_name(tier: Tier, place: Place) -> str:
+    """By what is asked there, not by the rules: those of policies that pass change in their place."""
+    return tier_prefix(place.direction, place.family) + digest(tier, place)
+
+
+def tier_prefix(direction: Direction, family: Family) -> str:
+    """What the names of the chains of all tiers begin with, and of no others."""
+    return f"{_way(direction, family)}-tier-"
+
+
+def _way(direction: Direction, family: Family) -> str:
+    return f"{'to' if direction is Direction.INGRESS else 'from'}{family}"
+
+
+def chain_name(key: ObjectKey, place: Place) -> str:
     """Readable as long as the kernel's limit lets it be; the last letters keep names apart that were cut."""
     name = _readable(key, place.direction, place.family)
-    if rest:
-        name += f"-before-{digest(rest)[:8]}"
     if place.allow != ACCEPT:
         name += f"-{place.allow.chain}"
     if place.silent:
         name += SILENT
     if len(name) > _NAME_LENGTH or not name.isascii():
-        name = f"{_cut(name)}-{digest(key, place, rest)}"
+        name = f"{_cut(name)}-{digest(key, place)}"
     return name
 
 
@@ -168,36 +188,36 @@ def _call(verdict: Verdict, comment: str = "") -> KernelRule:
 # --- Rules
 
 
-def _compile(step: Rule | Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
+def _compile(step: Rule | Lookup, policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
     if isinstance(step, Lookup):
-        return _lookup(step, policy, place, rest, has_networks)
+        return _lookup(step, policy, place, has_networks)
     found = matches(step, place.family, has_networks)
-    tail = tuple(_statements(step, policy, place, rest))
+    tail = tuple(_statements(step, policy, place))
     comment = comment_of(step, COMMENT_BYTES)
     return Compiled(tuple(KernelRule(body((*one, *tail)), comment) for one in found.alternatives), found.sets)
 
 
-def _statements(rule: Rule, policy: Policy, place: Place, rest: str) -> Iterator[Expression]:
+def _statements(rule: Rule, policy: Policy, place: Place) -> Iterator[Expression]:
     if rule.action is Action.LOG:
         yield from (Counter(), Limit(LOGS_PER_S), Log(LOG_GROUP))
         return
-    yield from (Counter(), Decide(_verdict(rule, policy, place, rest)))
+    yield from (Counter(), Decide(_verdict(rule, policy, place)))
 
 
-def _verdict(rule: Rule, policy: Policy, place: Place, rest: str) -> Verdict:
+def _verdict(rule: Rule, policy: Policy, place: Place) -> Verdict:
     if policy.staged:
         return RETURN  # it would have decided here: the next policy is asked
     if rule.action is Action.ALLOW:
         return place.allow
     if rule.action is Action.DENY:
         return place.drop(DENIED)
-    return goto(rest) if rest else RETURN
+    return RETURN  # from the chain of the tier
 
 
-def _lookup(step: Lookup, policy: Policy, place: Place, rest: str, has_networks: HasNetworks) -> Compiled:
+def _lookup(step: Lookup, policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
     """A verdict map: key to verdict, asked once. What counts is its entries, each the packets that it decided."""
     common = matches(step.common, place.family, has_networks)
-    members = {key: _verdict(rule, policy, place, rest) for key, rule in keys_of(step, place.family).items()}
+    members = {key: _verdict(rule, policy, place) for key, rule in keys_of(step, place.family).items()}
     if not members or not common.alternatives:
         return Compiled((), {})
     spec = map_spec(step, place.family)

@@ -15,6 +15,8 @@ from tortie.dataplane.nftables.chains import (
     comment_of_many,
     keys_of,
     map_spec,
+    passes,
+    tier_prefix,
 )
 from tortie.dataplane.nftables.rows import MAP, TABLE
 from tortie.dataplane.nftables.table import kernel_set
@@ -31,12 +33,13 @@ NOTHING = Count(0, 0)
 
 
 def chains_of(policy: Policy, names: Iterable[str]) -> Iterator[tuple[str, Direction, Family]]:
-    """The chains, of these, that may be the policy's."""
-    prefixes = [(chain_prefix(policy.key, way, family), way, family) for way in Direction for family in FAMILIES]
+    """The chains, of these, that may hold the policy's rules: its own, or those of tiers."""
+    ways = [(direction, family) for direction in Direction for family in FAMILIES]
+    prefixes = [tier_prefix(*way) if passes(policy, way[0]) else chain_prefix(policy.key, *way) for way in ways]
     for name in names:
-        for prefix, direction, family in prefixes:
+        for prefix, way in zip(prefixes, ways, strict=True):
             if name.startswith(prefix):
-                yield name, direction, family
+                yield name, *way
 
 
 def count(

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tortie.dataplane.hosts import Hosts
-from tortie.dataplane.nftables.chains import SILENT, Place, PolicyChainOf, endpoint_chain
+from tortie.dataplane.nftables.chains import SILENT, AskPolicy, Place, endpoint_chain
 from tortie.dataplane.nftables.match import side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.dataplane.nftables.skeleton import (
@@ -145,10 +145,10 @@ _PLACES = (
 HOST_MAPS = frozenset(where.name for where in _PLACES)
 
 
-def host_rows(hosts: Hosts, settings: PolicySettings, policy_chain_of: PolicyChainOf) -> Rows:
+def host_rows(hosts: Hosts, settings: PolicySettings, ask_policy: AskPolicy) -> Rows:
     """Everything that the host endpoints need in the kernel. What is named comes before who names it."""
     rows: Rows = {}
-    compiler = _Compiler(hosts, settings, policy_chain_of, rows)
+    compiler = _Compiler(hosts, settings, ask_policy, rows)
     for where in _PLACES:
         compiler.place(where)
     return _shared() | rows if rows else {}
@@ -166,10 +166,10 @@ def _shared() -> Rows:
 
 
 class _Compiler:
-    def __init__(self, hosts: Hosts, settings: PolicySettings, policy_chain_of: PolicyChainOf, rows: Rows) -> None:
+    def __init__(self, hosts: Hosts, settings: PolicySettings, ask_policy: AskPolicy, rows: Rows) -> None:
         self._hosts = hosts
         self._settings = settings
-        self._policy_chain_of = policy_chain_of
+        self._ask_policy = ask_policy
         self._rows = rows
         self._admits = any(each.pre_dnat.tiers for each in hosts.all)
         self._untracked = {
@@ -243,7 +243,7 @@ class _Compiler:
             # Also while nobody is to be answered: the kernel refuses a way from there to an answer, even for the moment
             # in which a change of that setting is half written.
             place = Place(where.direction, family, where.ends_open, where.allow, silent=where.translated)
-            name, rows = endpoint_chain(where.chain(endpoint), place, (), self._policy_chain_of)
+            name, rows = endpoint_chain(where.chain(endpoint), place, (), self._ask_policy)
             self._rows.update(rows)
             rules.append(rule(Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]), to=goto(name)))
         chain = f"{where.name}-{endpoint.key.name}"[:100]

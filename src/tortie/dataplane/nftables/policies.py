@@ -1,22 +1,17 @@
-"""The policies of this node and the chains that they become, each compiled once for everybody who goes through it."""
+"""The policies of this node and the rules that they become, each compiled once for everybody who goes through it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tortie.dataplane.nftables.chains import Place, policy_chain
-from tortie.dataplane.nftables.rows import Rows
+from tortie.dataplane.nftables.chains import Compiled, Place, ask
 from tortie.intent.policy import Family, ObjectKey, Policy, SetId
 
-Asked = tuple[Place, str]
-"""Where a policy is asked, and the chain of what comes after its tier."""
 
-
-class _Compiled(NamedTuple):
+class _Kept(NamedTuple):
     with_networks: frozenset[SetId]  # of the sets that it names, when it was compiled
-    name: str
-    rows: Rows
+    compiled: Compiled
 
 
 class Policies:
@@ -26,7 +21,7 @@ class Policies:
         self._has_networks = has_networks
         self._policies: dict[ObjectKey, Policy] = {}
         self._sets: dict[ObjectKey, frozenset[SetId]] = {}  # that a policy names
-        self._compiled: dict[ObjectKey, dict[Asked, _Compiled]] = {}
+        self._compiled: dict[ObjectKey, dict[Place, _Kept]] = {}
 
     def put(self, key: ObjectKey, policy: Policy | None) -> None:
         """Takes a policy in the place of the one before; None: it is gone."""
@@ -45,13 +40,12 @@ class Policies:
         """Those that a policy names; none of one that is not there."""
         return self._sets.get(key, frozenset())
 
-    def chain(self, key: ObjectKey, place: Place, rest: str) -> tuple[str, Rows]:
-        """See `policy_chain`. Who gets the rows may not change them."""
-        family = place.family
-        with_networks = frozenset(each for each in self._sets[key] if self._has_networks(each, family))
-        compiled = self._compiled.setdefault(key, {})
-        found = compiled.get((place, rest))
+    def ask(self, key: ObjectKey, place: Place) -> Compiled:
+        """See `chains.ask`. Who gets the rows may not change them."""
+        with_networks = frozenset(each for each in self._sets[key] if self._has_networks(each, place.family))
+        kept = self._compiled.setdefault(key, {})
+        found = kept.get(place)
         if found is None or found.with_networks != with_networks:
-            name, rows = policy_chain(self._policies[key], place, rest, with_networks.__contains__)
-            found = compiled[place, rest] = _Compiled(with_networks, name, rows)
-        return found.name, found.rows
+            compiled = ask(self._policies[key], place, with_networks.__contains__)
+            found = kept[place] = _Kept(with_networks, compiled)
+        return found.compiled

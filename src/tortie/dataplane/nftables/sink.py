@@ -188,7 +188,7 @@ class NftablesBackend:
             return name.startswith(self._prefixes) and name not in self._exempt
 
         hosts = resolve(self._host_endpoints.values(), self._interfaces, is_governed)
-        self._rows.put(("hosts", None), host_rows(hosts, self._settings, self._policies.chain))
+        self._rows.put(("hosts", None), host_rows(hosts, self._settings, self._policies.ask))
 
     def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
         for set_id in self._policies.sets(key):
@@ -243,7 +243,7 @@ class NftablesBackend:
 
     def _render_use(self, use: Use) -> None:
         self._stale.discard(use)
-        name, rows = endpoint_chain(use.chain, use.place, guard(self._settings), self._policies.chain)
+        name, rows = endpoint_chain(use.chain, use.place, guard(self._settings), self._policies.ask)
         self._rows.put(("use", use), rows)
         if self._names.get(use) != name:
             self._names[use] = name
