@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.netns.lab.conftest import traces
-from tests.netns.scenes.daemons import end, in_sync
+from tests.netns.scenes.daemons import end, in_sync, status_when
 from tortie.lab import topology
 from tortie.lab.down import down
 from tortie.lab.enter import Member
@@ -62,13 +62,24 @@ async def findings(lab: Topology) -> list[dict[str, Any]]:
     return [finding for finding in report["findings"] if finding["severity"] != "note"]
 
 
+async def well(lab: Topology) -> None:
+    """The first host's agent is in sync and has seen its sessions, which it looks at from time to time."""
+
+    def is_well(board: dict[str, Any]) -> bool:
+        sessions = board["bird"]["sessions"]
+        established = bool(sessions) and all(each["state"] == "Established" for each in sessions)
+        return bool(board["in_sync"] and board["connected"]) and established
+
+    await status_when(lab, "node1", is_well)
+
+
 async def reaches(lab: Topology) -> bool:
     code, _ = await Member(lab, "web1").run(["ping", "-n", "-c", "3", "-i", "0.01", "-W", "1", "10.65.0.22"])
     return code == 0
 
 
 async def test_a_host_that_is_well_and_one_whose_agent_died(lab: Topology) -> None:
-    await in_sync(lab, "node1")
+    await well(lab)
     assert await findings(lab) == []
     end(lab, "node1", "agent", signal.SIGKILL)
     (dead,) = await findings(lab)
