@@ -125,7 +125,7 @@ class Agent:
         loop = asyncio.get_running_loop()
         datastore = Guarded(self._datastore, self._cluster.check)
         drained = self._bootstrap.drained
-        view = AttachView(self._graph, self._cluster, self._noticeboard, drained)
+        view = AttachView(self._graph, self._cluster, self._noticeboard, drained, self._uplink)
         attach = AttachService(self._bootstrap.node, Resources(datastore), view)
         draining = Draining(drained, self._bird, self._noticeboard)
         api = Api(self._noticeboard, self._board, attach, self._packets, self._counting, self._lacking, draining)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tortie.agent.cluster import Cluster
 from tortie.agent.noticeboard import Noticeboard
+from tortie.agent.uplink import Uplink
 from tortie.attach.request import Address
 from tortie.attach.service import Routed
 from tortie.calc.graph import Graph
@@ -21,11 +22,16 @@ ERROR_GRACE_S = 1.0
 class AttachView:
     """Implements `attach.service.Dataplane`."""
 
-    def __init__(self, graph: Graph, cluster: Cluster, noticeboard: Noticeboard, drained: Path) -> None:
+    def __init__(self, graph: Graph, cluster: Cluster, noticeboard: Noticeboard, drained: Path, uplink: Uplink) -> None:
         self._graph = graph
         self._cluster = cluster
         self._noticeboard = noticeboard
         self._drained = drained
+        self._uplink = uplink
+
+    @property
+    def uplink_mtu(self) -> int:
+        return self._uplink.mtu
 
     @property
     def drained(self) -> bool:

@@ -63,6 +63,11 @@ class Uplink:
             self._changed.set()
 
     @property
+    def mtu(self) -> int:
+        """In bytes, as it was last seen; 0: no interface but the loopback has had an address of the node."""
+        return self._mtu
+
+    @property
     def problems(self) -> tuple[Noted, ...]:
         return tuple(
             Noted(

@@ -29,7 +29,7 @@ from tortie.attach.request import (
     AttachResult,
     DetachRequest,
 )
-from tortie.attach.uplink import fit_tap, uplink_mtu
+from tortie.attach.uplink import fit_tap
 from tortie.attach.veth import GuestSide, Plugged, plug, unplug
 from tortie.conventions import MTU_ANNOTATION
 from tortie.datastore.resources import Resources
@@ -37,7 +37,6 @@ from tortie.errors import AttachError, InvalidResource, NotFound, TortieError, U
 from tortie.model.addresses import Mac
 from tortie.model.encode import new
 from tortie.model.kinds.ippool import IPPoolSpec
-from tortie.model.kinds.node import NodeSpec
 from tortie.model.kinds.workloadendpoint import WorkloadEndpointSpec
 from tortie.model.names import EndpointName, host_interface_name
 from tortie.model.resource import Resource, ResourceKey
@@ -65,6 +64,10 @@ class Dataplane(Protocol):
     @property
     def drained(self) -> bool:
         """This host takes no workload now."""
+
+    @property
+    def uplink_mtu(self) -> int:
+        """The smallest MTU, in bytes, of the interfaces with the node's addresses; 0: it has none of them, or on lo."""
 
     def holder(self, address: Address) -> ResourceKey | None:
         """The endpoint that holds an address, on any node."""
@@ -147,19 +150,12 @@ class AttachService:
         )
 
     async def _plug(self, request: AttachRequest, addresses: tuple[Address, ...]) -> Plugged:
-        mtu = request.mtu or await self._uplink_mtu()
+        mtu = request.mtu or self._dataplane.uplink_mtu
         if request.tap:
             before = await asyncio.to_thread(fit_tap, request.tap, mtu, exactly=bool(request.mtu))
             return Plugged(request.guest_mac, (), partial(fit_tap, request.tap, before, exactly=True))
         wanted = GuestSide(addresses, request.guest_mac, mtu)
         return await asyncio.to_thread(plug, request.interface, GUEST_INTERFACE, request.netns, wanted)
-
-    async def _uplink_mtu(self) -> int:
-        node: Resource[NodeSpec] | None = await self._find(ResourceKey("Node", "", self._node))
-        if node is None or node.spec.bgp is None:
-            return 0
-        held = (node.spec.bgp.ipv4_address, node.spec.bgp.ipv6_address)
-        return await asyncio.to_thread(uplink_mtu, tuple(each.ip for each in held if each is not None))
 
     async def _take_back(self, key: ResourceKey, before: Resource[WorkloadEndpointSpec] | None) -> None:
         try:

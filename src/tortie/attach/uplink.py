@@ -1,22 +1,13 @@
-"""The MTU that a workload's packets meet on their way out: that of the interface with the node's address."""
+"""Workloads have the MTU of the uplink, the interface with the node's address: given to them, and changed with it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address
 
 from tortie.errors import Gone, KernelError
-from tortie.kernel.netlink import address, link, namespace
+from tortie.kernel.netlink import link, namespace
 from tortie.kernel.netlink.socket import NetlinkSocket
-
-
-def uplink_mtu(node_addresses: tuple[IPv4Address | IPv6Address, ...]) -> int:
-    """The smallest MTU of the interfaces that hold the node's addresses; 0 when none of them is on this host."""
-    wanted = {each.packed for each in node_addresses}
-    with NetlinkSocket() as sock:
-        uplinks = {found.ifindex for found in address.dump(sock) if found.address in wanted}
-        return min((found.mtu for found in link.dump(sock) if found.ifindex in uplinks), default=0)
 
 
 def fit_tap(name: str, mtu: int, *, exactly: bool) -> int:
