@@ -12,7 +12,7 @@ from pathlib import Path
 from tortie.bgp.control import Control, Unreachable
 from tortie.bgp.replies import Protocol, Status
 from tortie.bgp.routes import Host
-from tortie.bgp.table import Applied, Bgp, BirdState, write_initial
+from tortie.bgp.table import Applied, Bgp, BirdState, is_initial, write_initial
 
 __all__ = [
     "Applied",
@@ -23,6 +23,7 @@ __all__ = [
     "Protocol",
     "Status",
     "Unreachable",
+    "is_initial",
     "make",
     "write_initial",
 ]

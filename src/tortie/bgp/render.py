@@ -26,6 +26,7 @@ from tortie.intent.bgp import (
 
 _MARK = re.compile(r"^define (tortie_[0-9a-f]+) = 0;$", re.MULTILINE)
 _TO_KERNEL = re.compile(r"(?<=^    )export where source = RTS_BGP;$", re.MULTILINE)
+_SESSION_NAME = re.compile(r"^protocol bgp (\S+) ", re.MULTILINE)
 _TO_PEER = re.compile(r"(?<=^    )export (?!where source = RTS_BGP;$).*;$", re.MULTILINE)
 _INTERFACES = re.compile(r"[A-Za-z0-9_.*-]{1,16}")
 _PASSWORD = re.compile(r"[ !#-~]{1,80}")  # BIRD's strings know no escape; a TCP MD5 key has 80 bytes at most
@@ -91,6 +92,11 @@ def mark_of(text: str) -> str:
     """The constant that BIRD knows exactly while it runs this text; empty for a text that is not ours."""
     found = _MARK.search(text)
     return found[1] if found else ""
+
+
+def sessions_of(text: str) -> list[str]:
+    """The names of a configuration's BGP sessions."""
+    return _SESSION_NAME.findall(text)
 
 
 def is_password(password: str) -> bool:

@@ -22,7 +22,16 @@ import msgspec
 
 from tortie.bgp.control import Control, Unreachable
 from tortie.bgp.including import lacking, left_out
-from tortie.bgp.render import mark_of, possible_peers, render, render_initial, retired, stand_alone, withdrawn
+from tortie.bgp.render import (
+    mark_of,
+    possible_peers,
+    render,
+    render_initial,
+    retired,
+    sessions_of,
+    stand_alone,
+    withdrawn,
+)
 from tortie.bgp.replies import Protocol, Status
 from tortie.bgp.routes import Host
 from tortie.bgp.secrets import read_secret
@@ -50,7 +59,7 @@ class BirdState(msgspec.Struct, frozen=True, kw_only=True):
     """BIRD as it is now. `status` is None when nobody answers, and `problem` says why."""
 
     status: Status | None
-    sessions: tuple[Protocol, ...] = ()
+    sessions: tuple[Protocol, ...] = ()  # ours
     configured: bool = False  # it runs the configuration that was wanted last
     problem: str = ""
     lacking: tuple[str, ...] = ()  # what a host's BIRD that includes our configuration must have besides
@@ -93,8 +102,14 @@ class Bgp:
         await self._change(withdrawn)
 
     async def retire(self) -> None:
-        """As `withdraw`, and BIRD takes back what it wrote to the kernel. Raises BirdError."""
-        await self._change(retired)
+        """As `withdraw`, and BIRD takes back what it wrote to the kernel. Raises BirdError.
+
+        An included part becomes what it was before the first configuration, so that the host's BIRD starts with it.
+        """
+        if self._host.included:
+            await self._put(render_initial(included=True), set())
+        else:
+            await self._change(retired)
 
     async def _change(self, changed: Callable[[str], str]) -> None:
         try:
@@ -129,13 +144,21 @@ class Bgp:
             configured = bool(self._mark) and await self._control.defines(self._mark)
             return BirdState(
                 status=await self._control.status(),
-                sessions=tuple(each for each in protocols if each.kind == "BGP"),
+                sessions=self._own_sessions(protocols),
                 configured=configured,
                 lacking=await self._lacking(protocols) if self._host.included and configured else (),
                 pid=self._control.pid,
             )
         except BirdError as error:
             return BirdState(status=None, problem=str(error))
+
+    def _own_sessions(self, protocols: Iterable[Protocol]) -> tuple[Protocol, ...]:
+        """A BIRD that the host runs anyway may have others."""
+        sessions = (each for each in protocols if each.kind == "BGP")
+        if not self._host.included:
+            return tuple(sessions)
+        own = sessions_of(self._read_config())
+        return tuple(each for each in sessions if each.name in own)
 
     async def _lacking(self, protocols: tuple[Protocol, ...]) -> tuple[str, ...]:
         routed = await asyncio.to_thread(_routed)
@@ -216,6 +239,11 @@ def _routed() -> frozenset[int]:
             return frozenset(v for v, family in families.items() if route.dump(sock, family, protocol=ROUTE_PROTOCOL))
     except KernelError:
         return frozenset()
+
+
+def is_initial(config: Path) -> bool:
+    """The file is an included part without sessions, or not there."""
+    return not config.exists() or config.read_text(errors="replace") == render_initial(included=True)
 
 
 def write_initial(config: Path, *, included: bool = False) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 from tests.netns.agent.conftest import AgentFactory
 from tests.netns.agent.running import RunningAgent
+from tests.netns.agent.test_bird import put_node
 from tests.netns.agent.test_policy import deny_from
 from tests.netns.conftest import Namespace, NetnsFactory
 
@@ -92,9 +93,9 @@ def reset(agent: RunningAgent, *words: str, check: int = 0) -> str:
 
 
 @contextmanager
-def bird(agent: RunningAgent) -> Iterator[subprocess.Popen[bytes]]:
+def bird(agent: RunningAgent, config: Path | None = None) -> Iterator[subprocess.Popen[bytes]]:
     state, run = agent.directory / "state", agent.directory / "run"
-    command = ["bird", "-f", "-R", "-c", str(state / "bird.conf"), "-s", str(run / "bird.ctl")]
+    command = ["bird", "-f", "-R", "-c", str(config or state / "bird.conf"), "-s", str(run / "bird.ctl")]
     with (agent.directory / "bird.log").open("ab") as log:
         process = subprocess.Popen(["nsenter", f"--net={agent.namespace.path}", *command], stdout=log, stderr=log)
     try:
@@ -102,6 +103,10 @@ def bird(agent: RunningAgent) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.wait()
+
+
+def birdc(agent: RunningAgent, command: str) -> str:
+    return agent.namespace.run(f"birdc -s {agent.directory}/run/bird.ctl {command}")
 
 
 def test_foreign_state_is_the_same_to_the_bit(agents: AgentFactory, netns: NetnsFactory) -> None:
@@ -169,6 +174,46 @@ def test_foreign_state_is_the_same_to_the_bit(agents: AgentFactory, netns: Netns
     agent.stop()
     assert str(agent.store) in reset(agent, "--yes", "--with-datastore")
     assert not agent.store.exists()
+
+
+HOSTS_OWN = """\
+router id 192.0.2.77;
+protocol device {{ scan time 10; }}
+protocol direct {{ interface "up0"; ipv4; }}
+include "{part}";
+protocol kernel {{ learn; persist; scan time 10; metric 32; netlink rx buffer 67108864;
+  ipv4 {{ import filter tortie_from_kernel4; export where source = RTS_BGP || source = RTS_STATIC; }}; }}
+protocol static {{ ipv4; route 203.0.113.0/24 via 198.51.100.9; }}
+protocol bgp rack {{ local 198.51.100.2 as 65001; neighbor 198.51.100.9 as 64601; ipv4 {{ import all; export all; }}; }}
+"""
+
+
+def test_a_bird_of_the_hosts_own_goes_on_without_our_part(agents: AgentFactory) -> None:
+    agent = agents("host-a")
+    host = agent.namespace
+    host.run("ip link add up0 type veth peer name up1; ip link set up0 up; ip link set up1 up")
+    host.run("ip addr add 198.51.100.2/24 dev up0; ip neigh add 198.51.100.9 lladdr 02:00:00:00:00:99 dev up0")
+    part, main = agent.directory / "state" / "bird.conf", agent.directory / "main.conf"
+    main.write_text(HOSTS_OWN.format(part=part))
+    with agent.config.open("a") as config:
+        config.write("bird_included = true\n")
+    agent.start_and_wait()
+    with bird(agent, main) as daemon:
+        agent.wait(lambda board: board["bird"]["running"] and board["bird"]["configured"])
+        put_node(agent, "host-a", "198.51.100.2/24")
+        put_node(agent, "host-b", "198.51.100.3/24")
+        agent.wait(lambda board: [each["name"] for each in board["bird"]["sessions"]] == ["Mesh_198_51_100_3"])
+        agent.stop()
+        assert str(part) in reset(agent, "--dry-run")
+        assert "\nremoved\n" in reset(agent, "--yes")
+        assert daemon.poll() is None
+        protocols = birdc(agent, "show protocols")
+        assert "rack" in protocols
+        assert "Mesh" not in protocols
+        assert "203.0.113.0/24" in host.run("ip route show proto bird")
+        assert "protocol bgp" not in part.read_text()
+        assert birdc(agent, "configure").splitlines()[-1].startswith("Reconfigured")
+        assert reset(agent, "--yes") == "there is nothing of tortie on this host\n"
 
 
 def test_what_does_not_go_stops_nothing_else_and_is_named(agents: AgentFactory, tmp_path: Path) -> None:

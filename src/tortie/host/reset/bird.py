@@ -1,5 +1,8 @@
 """The end of tortie's BIRD: its peers lose this host's routes, the kernel loses BIRD's, then it stops, for good.
 
+A BIRD that the host runs anyway goes on, and what it wrote to the kernel is its own. It loses our sessions; the file
+that it includes stays, as it was before there were any, since it would not start without.
+
 Routes of a BIRD that died carry BIRD's protocol number and the metric of the settings, as those of any BIRD would: they
 are ours if no other BIRD runs in this network namespace.
 """
@@ -11,9 +14,11 @@ import os
 import select
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from tortie.bgp.control import Control
+from tortie import bgp
+from tortie.bgp.control import Control, Unreachable
 from tortie.bootstrap import Bootstrap
 from tortie.doctor import processes
 from tortie.doctor.bird import greet
@@ -33,12 +38,20 @@ _DEFAULT_METRIC_V6 = 1024  # what the kernel makes of 0
 
 
 def find(settings: Bootstrap) -> list[str]:
+    if settings.bird_included:
+        config = Path(settings.bird_config)
+        sessions = f"what {config} says; the file stays, without sessions, while the host's BIRD includes it"
+        return [*([] if bgp.is_initial(config) else [sessions]), *map(str, _files(settings))]
     pid = greet(Path(settings.bird_socket)).pid
     return [*([f"process {pid}, at {settings.bird_socket}"] if pid else []), *map(str, _files(settings))]
 
 
 def remove(settings: Bootstrap) -> None:
-    if pid := greet(Path(settings.bird_socket)).pid:
+    if settings.bird_included:
+        if not bgp.is_initial(Path(settings.bird_config)):
+            with suppress(Unreachable):  # the file is in place, and read by the BIRD that starts next
+                asyncio.run(sink(settings).retire())
+    elif pid := greet(Path(settings.bird_socket)).pid:
         asyncio.run(_retire(settings))
         _wait_taken_back(settings)
         _stop(settings, pid)
@@ -57,6 +70,8 @@ def remove_routes(settings: Bootstrap) -> None:
 
 
 def _routes(settings: Bootstrap) -> list[Route]:
+    if settings.bird_included:
+        return []
     metrics = {socket.AF_INET: settings.bird_kernel_metric}
     metrics[socket.AF_INET6] = settings.bird_kernel_metric or _DEFAULT_METRIC_V6
     with NetlinkSocket() as sock:
@@ -75,8 +90,10 @@ def _routes(settings: Bootstrap) -> list[Route]:
 
 def _files(settings: Bootstrap) -> list[Path]:
     config = Path(settings.bird_config)
-    names = (config, config.with_name(f"{config.name}.staged"), config.with_name(f"{config.name}.initial"))
-    return [file for file in (*names, Path(settings.bird_socket)) if file.exists()]
+    names = [config.with_name(f"{config.name}.staged"), config.with_name(f"{config.name}.initial")]
+    if not settings.bird_included:
+        names += [config, Path(settings.bird_socket)]
+    return [file for file in names if file.exists()]
 
 
 async def _retire(settings: Bootstrap) -> None:
