@@ -16,9 +16,10 @@ from tests.contract.driver import Driver
 from tests.netns.conftest import NetnsFactory
 from tests.unit.intent.policy_text import chain, packet, policy, profile, workload
 from tortie.dataplane.contract import Options, PolicyBackend, Repairs, load, names
+from tortie.dataplane.nftables.closed import is_closed, open_up
 from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyChanges
-from tortie.kernel.netfilter import table
+from tortie.kernel.netfilter import change, table, transaction
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
 OPEN = profile("open", ingress="Allow", egress="Allow")
@@ -227,6 +228,20 @@ def test_where_it_never_ran_there_is_nothing_to_remove_and_nothing_made_by_looki
         host.call(partial(load(name).remove, Options(wake=lambda: None)))
     tables = host.run("cat /proc/thread-self/net/ip_tables_names /proc/thread-self/net/ip6_tables_names", check=False)
     assert (tables, host.run("nft list tables"), host.run("ipset list -n", check=False)) == ("", "", "")
+
+
+def test_without_nf_tables_there_is_nothing_of_it_to_remove(
+    netns: NetnsFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A subsystem that nobody registered is to the kernel as if it were that."""
+    host = netns("no-nf-tables")
+    for module in (change, transaction):
+        monkeypatch.setattr(module, "NF_TABLES", 12)
+    for name in names():
+        assert host.call(partial(load(name).traces, Options(wake=lambda: None))) == []
+        host.call(partial(load(name).remove, Options(wake=lambda: None)))
+    assert not host.call(is_closed)
+    host.call(open_up)
 
 
 def test_without_the_program_of_ip_sets_there_is_none_to_remove(

@@ -22,7 +22,7 @@ from tortie.dataplane.nftables.rows import (
     SetSpec,
     is_successor,
 )
-from tortie.errors import Gone, KernelError, TortieError
+from tortie.errors import Gone, KernelError, TortieError, Unsupported
 from tortie.kernel.netfilter import chain, elements, rule, sets, table
 from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.elements import Element
@@ -69,7 +69,10 @@ def remove_table(sock: NetfilterSocket) -> None:
 
 
 def _stands(sock: NetfilterSocket) -> bool:
-    return any(each.name == TABLE for each in table.dump(sock, Family.INET))
+    try:
+        return any(each.name == TABLE for each in table.dump(sock, Family.INET))
+    except Unsupported:  # a kernel without nf_tables has no such table
+        return False
 
 
 class _Transactions(Generic[K]):

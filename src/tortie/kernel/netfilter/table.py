@@ -9,9 +9,10 @@ then everybody may change it.
 from __future__ import annotations
 
 import enum
+import errno
 from typing import NamedTuple
 
-from tortie.errors import Unsupported
+from tortie.errors import Refused, Unsupported
 from tortie.kernel.netfilter.change import CREATE, TABLE, Change, Operation, change, wire_type
 from tortie.kernel.netfilter.message import GENERIC, Family, be32, number, open_message
 from tortie.kernel.netfilter.socket import NetfilterSocket
@@ -50,7 +51,14 @@ def delete(family: Family, name: str) -> Change:
 
 
 def dump(sock: NetfilterSocket, family: Family = Family.UNSPECIFIED) -> list[Table]:
-    return sock.dump(wire_type(Operation.GET_TABLE), GENERIC.pack(family, 0, 0), parse, "list tables")
+    """`Unsupported` where the kernel has no nf_tables."""
+    try:
+        return sock.dump(wire_type(Operation.GET_TABLE), GENERIC.pack(family, 0, 0), parse, "list tables")
+    except Refused as error:
+        # What nfnetlink says of a subsystem that nobody registered (net/netfilter/nfnetlink.c, nfnetlink_rcv_msg).
+        if error.errno == errno.EINVAL:
+            raise Unsupported("list tables: the kernel has no nf_tables", errno.EOPNOTSUPP) from error
+        raise
 
 
 def parse(message: Message) -> Table:

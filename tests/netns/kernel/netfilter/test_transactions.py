@@ -10,7 +10,7 @@ import pytest
 from tests.netns.conftest import Namespace
 from tests.netns.kernel.netfilter.nft import INET, TABLE, connected, ip, listed, rules
 from tortie.errors import Busy, Exists, Gone, KernelError, Refused, Unsupported
-from tortie.kernel.netfilter import chain, elements, rule, sets, table
+from tortie.kernel.netfilter import chain, change, elements, rule, sets, table, transaction
 from tortie.kernel.netfilter.chain import Chain, Hook, InetHook
 from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.datatype import IPV4
@@ -295,3 +295,14 @@ def test_connections_to_one_namespace_do_not_see_another(host: Namespace, sock: 
         assert (INET, TABLE) not in [(found.family, found.name) for found in table.dump(ours)]
     with connected(host) as second:
         assert [found.name for found in chain.dump(second, INET, TABLE)] == ["c"]
+
+
+def test_a_kernel_without_nf_tables_is_known(sock: NetfilterSocket, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subsystem that nobody registered is to the kernel as if it were that."""
+    nobodys = 12
+    monkeypatch.setattr(change, "NF_TABLES", nobodys)
+    monkeypatch.setattr(transaction, "NF_TABLES", nobodys)
+    with pytest.raises(Unsupported, match="the kernel has no nf_tables"):
+        table.dump(sock)
+    with pytest.raises(Unsupported):
+        commit(sock, [table.put(Table(INET, TABLE))])
