@@ -152,6 +152,10 @@ def test_a_table_that_sleeps_drops_nothing(host: Namespace, examine: Examine) ->
 def test_our_own_table_is_not_foreign_and_gives_the_order(host: Namespace, examine: Examine) -> None:
     own = "table inet tortie { chain forward-from { type filter hook forward priority -2; policy drop; }; }"
     load(host, own)
+    # Of policy by iptables.
+    load(
+        host, "table inet tortie-fragments-nft { chain c { type filter hook prerouting priority -401; policy drop; }; }"
+    )
     assert examine(check_nftables) == []
     load(host, forward())
     (found,) = examine(check_nftables)

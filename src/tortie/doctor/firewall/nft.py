@@ -25,6 +25,7 @@ from tortie.kernel.netlink.message import parse_attributes
 # A function of nf_tables: asking a kernel that has only the module would load it.
 SYMBOL = "nft_do_chain"
 OWN_TABLE = "tortie"
+OWN_FRAGMENTS = "tortie-fragments-"  # begins the name of what policy by iptables has here
 
 _FAMILIES = {Family.INET: "inet", Family.IP: "ip", Family.IP6: "ip6"}
 _HOOKS = {
@@ -46,7 +47,7 @@ _NAME, _DATA = 1, 2  # of an expression
 def read(sock: NetfilterSocket) -> Iterator[Ruleset]:
     """The tables of others in the network namespace of the socket."""
     for each in table.dump(sock):
-        if each.family in _FAMILIES and each.name != OWN_TABLE and not each.flags & TableFlag.DORMANT:
+        if each.family in _FAMILIES and not _is_own(each.name) and not each.flags & TableFlag.DORMANT:
             try:
                 found = _table(sock, each)
             except Gone:
@@ -62,6 +63,10 @@ def own_priorities(sock: NetfilterSocket) -> dict[str, list[int]]:
         if each.hook is not None and each.hook.number in _HOOKS:
             found.setdefault(_HOOKS[InetHook(each.hook.number)], []).append(each.hook.priority)
     return found
+
+
+def _is_own(name: str) -> bool:
+    return name == OWN_TABLE or name.startswith(OWN_FRAGMENTS)
 
 
 def _table(sock: NetfilterSocket, found: Table) -> Ruleset:
