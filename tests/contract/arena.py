@@ -85,7 +85,11 @@ class Arena:
 
     def send(self, packet: Packet, mark: int) -> None:
         """As the neighbour at the packet's interface would, with a number by which it is known again."""
-        os.write(self._taps[packet.interface], build(packet, HOST_MAC, mark))
+        self.send_frame(packet.interface, build(packet, HOST_MAC, mark))
+
+    def send_frame(self, interface: str, frame: bytes) -> None:
+        """Whatever the neighbour may say."""
+        os.write(self._taps[interface], frame)
 
     def received(self, until: set[int]) -> dict[int, tuple[str, Frame]]:
         """All marked packets that came out, by their number; waits until those of `until` did, or it is too late."""

@@ -19,6 +19,7 @@ from tortie.dataplane.contract import Options, PolicyBackend, Repairs, load, nam
 from tortie.dataplane.nftables.closed import is_closed, open_up
 from tortie.intent.policy import PolicySettings
 from tortie.intent.state import PolicyChanges
+from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter import change, table, transaction
 from tortie.kernel.netfilter.socket import NetfilterSocket
 
@@ -59,6 +60,12 @@ class Host:
         """What it says that stands in the kernel."""
         return self.arena.namespace.call(lambda: load(self.name).traces(self._options))
 
+    def drops(self) -> dict[Reason, int]:
+        """How many packets were dropped for each reason."""
+        return {
+            reason: n.packets for reason, n in self.arena.namespace.call(load(self.name).drops).items() if n.packets
+        }
+
     @property
     def _options(self) -> Options:
         return Options(wake=lambda: None, xtables_lock=str(self.folder / "xtables.lock"))
@@ -93,7 +100,8 @@ class Host:
         program, _, variant = self.name.partition("-")
         listed = "nft list ruleset"
         if program == "iptables":
-            listed = f"iptables-{variant}-save; ip6tables-{variant}-save; ipset save -sorted"
+            listed = f"iptables-{variant}-save; ip6tables-{variant}-save; ipset save -sorted;"
+            listed += f"nft list table inet tortie-fragments-{variant} 2>/dev/null || true"
         noise = r"packets \d+ bytes \d+|\[\d+:\d+\]|initval \w+|^#.*$"
         return re.sub(noise, "", self.arena.namespace.run(listed), flags=re.MULTILINE)
 

@@ -243,6 +243,8 @@ class Enforcement:
     def problems(self) -> Iterator[Noted]:
         yield from (each for each in (self._problem, self._flows.problem) if each is not None)
         yield from self._leftovers.problems
+        for backend in self._running.values():
+            yield from backend.problems
         for name, why in self._judged.own.items():
             yield Noted(subject=f"interface {name}", reason=f"{why}; no policy is asked about its packets")
         for name, why in self._judged.kept.items():

@@ -85,6 +85,10 @@ class PolicyBackend(Protocol):
         """What could not be put in force yet, with the reason."""
 
     @property
+    def problems(self) -> Iterator[Noted]:
+        """What stays open because of this host, and is waited for by nobody."""
+
+    @property
     def writes(self) -> int:
         """Rows written or removed since the start."""
 

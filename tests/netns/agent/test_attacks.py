@@ -337,12 +337,10 @@ def reason_of(attack: Attack) -> str:
     return attack.reason
 
 
+@pytest.mark.parametrize("scene", BACKENDS, indirect=True)
 @pytest.mark.parametrize(("source", "world"), [(B4, W4), (B6, W6)])
 def test_nobody_finishes_what_another_began(scene: Scene, source: str, world: str) -> None:
-    """The kernel puts fragments together before it looks who sent them, whatever interface they came by.
-
-    Not so with iptables, whose first table stands behind that (docs/faults.md).
-    """
+    """The kernel puts fragments together before it looks who sent them, whatever interface they came by."""
     whole = udp(source, world, (1000, OPEN_PORT), b"." * 20 + MARK)
     first, last = fragments(source, world, UDP, whole, [24])
     scene.send(frame(last, scene.mac))

@@ -128,9 +128,10 @@ def test_what_cannot_be_removed_is_named_until_it_can_be(agents: AgentFactory) -
 def traces(agent: RunningAgent, backend: str) -> str:
     """What a backend left in the kernel."""
     if backend == "nftables":
-        return agent.namespace.run("nft list tables | grep tortie", check=False)
+        return agent.namespace.run("nft list tables | grep tortie | grep -v tortie-fragments", check=False)
     variant = backend.removeprefix("iptables-")
-    return agent.namespace.run(f"iptables-{variant}-save | grep -i tortie; ipset list -n | grep tortie", check=False)
+    command = f"iptables-{variant}-save | grep -i tortie; ipset list -n | grep tortie"
+    return agent.namespace.run(f"{command}; nft list tables | grep tortie-fragments-{variant}", check=False)
 
 
 def test_settings_follow_the_labels_of_the_node(pair: tuple[RunningAgent, Namespace]) -> None:

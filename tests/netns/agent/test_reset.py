@@ -53,6 +53,7 @@ for variant in nft legacy; do
   iptables-$variant -N tortie-old; iptables-$variant -A tortie-old -m set --match-set tortie4-old src -j DROP
   iptables-$variant -I FORWARD -j tortie-old; ip6tables-$variant -t raw -N tortie-older
 done
+nft 'table inet tortie-fragments-legacy { chain c { type filter hook prerouting priority -401; }; }'
 nft 'table inet tortie-closed { chain c { type filter hook prerouting priority raw; }; }'
 ip route add 10.65.0.88 dev tap9 proto 118
 ip addr del fe80::ecee:eeff:feee:eeee/64 dev tap9
@@ -144,6 +145,7 @@ def test_foreign_state_is_the_same_to_the_bit(agents: AgentFactory, netns: Netns
             "IPv6 raw: chain tortie-older",
             "IPv4 filter: rule of FORWARD that leads to tortie's",
             "IP set tortie4-old",
+            "table inet tortie-fragments-legacy",
             "table inet tortie-closed",
             f"{agent.directory}/state/snapshot.json",
             f"{agent.directory}/run/agent.sock",

@@ -2,14 +2,14 @@
 
 `rows` names what stands in the kernel. Which rows an intent takes: `hooks` says where packets are met, `dispatch` which
 way their interface leads, `skeleton` what all workloads share, `match` and `chains` what policy is, `hosts` what host
-endpoints add, `translation` what becomes of addresses, `drops` where packets end, `sets` what selectors mean. `table`
-is the kernel's side and `watch` sees what others do to it; `sink` joins them; `counting` reads what rules counted;
-`backend` keeps all of that in a thread.
+endpoints add, `translation` what becomes of addresses, `drops` where packets end, `sets` what selectors mean;
+`fragments` what only nf_tables can ask in time. `table` and `fragment_table` are the kernel's side and `watch` sees
+what others do to it; `sink` joins them; `counting` reads what rules counted; `backend` keeps all of that in a thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,10 +18,19 @@ from tortie.dataplane.iptables.backend import IptablesBackend
 from tortie.dataplane.iptables.chains import Marks
 from tortie.dataplane.iptables.counting import count
 from tortie.dataplane.iptables.drops import count_drops
+from tortie.dataplane.iptables.fragment_table import (
+    FragmentTable,
+    count_fragment_drops,
+    fragment_traces,
+    remove_fragment_table,
+)
+from tortie.dataplane.iptables.fragments import standing_chains
 from tortie.dataplane.iptables.rows import Kind
 from tortie.dataplane.iptables.sink import IptablesSink
 from tortie.dataplane.iptables.table import ChainTable, JumpTable, MemberTable, SetTable
 from tortie.dataplane.iptables.watch import KernelWatch
+from tortie.intent.report import Count
+from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter import ipset
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.xtables import Variant, Xtables, may_hold_rules
@@ -37,13 +46,15 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
 
     def open_sink() -> IptablesSink:
         sets, chains = SetTable(), ChainTable(xtables)
+        fragments = FragmentTable(sock, variant, standing_chains(options.prefixes))
         tables: dict[Kind, Table[Any, Any]] = {
             Kind.SET: sets,
             Kind.MEMBER: MemberTable(sets),
             Kind.CHAIN: chains,
             Kind.JUMP: JumpTable(xtables, chains),
+            Kind.FRAGMENT: fragments,
         }
-        return IptablesSink(tables, KernelWatch(xtables, chains, sock), options.prefixes, marks)
+        return IptablesSink(tables, KernelWatch(xtables, chains, fragments, sock), options.prefixes, marks)
 
     def close_sink() -> None:
         xtables.close()
@@ -53,9 +64,12 @@ def make(variant: Variant, options: Options) -> IptablesBackend:
 
 
 def traces(variant: Variant, options: Options) -> list[str]:
-    """Jumps, chains and sets. Sets belong to both variants: each tells of all."""
-    if not may_hold_rules(variant):
-        return []
+    """Jumps, chains and sets, and the table of fragments. Sets belong to both variants: each tells of all."""
+    rules = _rule_traces(variant, options) if may_hold_rules(variant) else []
+    return rules + fragment_traces(variant)
+
+
+def _rule_traces(variant: Variant, options: Options) -> list[str]:
     xtables = Xtables(variant, options.xtables_lock)
     try:
         chains = ChainTable(xtables)
@@ -76,9 +90,16 @@ def _standing(sets: SetTable) -> Collection[str]:
 
 
 def remove(variant: Variant, options: Options) -> None:
+    """Both are tried, whatever becomes of the other: the rules, and the table of fragments."""
+    try:
+        if may_hold_rules(variant):
+            _remove_rules(variant, options)
+    finally:
+        remove_fragment_table(variant)
+
+
+def _remove_rules(variant: Variant, options: Options) -> None:
     """Jumps first, so that nobody passes by what goes. Sets that the other variant uses stay."""
-    if not may_hold_rules(variant):
-        return
     xtables = Xtables(variant, options.xtables_lock)
     try:
         sets, chains = SetTable(), ChainTable(xtables)
@@ -92,9 +113,15 @@ def remove(variant: Variant, options: Options) -> None:
         raise failed[0]
 
 
+def drops(variant: Variant) -> Mapping[Reason, Count]:
+    """In the tables of iptables, and before them."""
+    before = count_fragment_drops(variant)
+    return {reason: count + before.get(reason, Count(0, 0)) for reason, count in count_drops(variant).items()}
+
+
 BACKENDS = {
     f"iptables-{variant}": Backend(
-        partial(make, variant), partial(traces, variant), partial(remove, variant), partial(count_drops, variant)
+        partial(make, variant), partial(traces, variant), partial(remove, variant), partial(drops, variant)
     )
     for variant in Variant
 }

@@ -39,7 +39,7 @@ class IptablesBackend:
         self._wake = wake
         self._prefixes = prefixes
         self._work: Future[View] | None = None
-        self._view = View({}, (), 0, Repairs(), False, inf)
+        self._view = View({}, (), (), 0, Repairs(), False, inf)
         self._new: list[PolicyChanges] = []
         self._facts = Facts()
         self._observed = False  # since the last work began
@@ -121,6 +121,10 @@ class IptablesBackend:
     @property
     def pending(self) -> Iterator[Noted]:
         yield from self._view.pending
+
+    @property
+    def problems(self) -> Iterator[Noted]:
+        yield from self._view.problems
 
     @property
     def writes(self) -> int:

@@ -1,9 +1,10 @@
-"""What stands in the kernel for policy: four kinds of rows, for each family apart.
+"""What stands in the kernel for policy: four kinds of rows, for each family apart, and one for both.
 
-    SET      IP sets, empty: of selectors, of named ports, of a rule's own prefixes
-    MEMBER   what is in them
-    CHAIN    chains `tortie-*` of any table, with all of their rules
-    JUMP     the one rule in each of the kernel's own chains that leads to ours, at its head
+    SET       IP sets, empty: of selectors, of named ports, of a rule's own prefixes
+    MEMBER    what is in them
+    CHAIN     chains `tortie-*` of any table, with all of their rules
+    JUMP      the one rule in each of the kernel's own chains that leads to ours, at its head
+    FRAGMENT  chains of the one table of nf_tables, with what leads to them: what is asked before iptables may ask
 
 The number of a kind is its place in the order of writing, so that what is named is there before who names it.
 """
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 from tortie.dataplane.naming import digest, shortened
 from tortie.intent.policy import Family, SetId
+from tortie.kernel.netfilter.chain import Hook
 
 FILTER, MANGLE, RAW, NAT = "filter", "mangle", "raw", "nat"
 # Policy is written where packets end before it is where they arrive: what a table opens the next one still closes.
@@ -41,6 +43,7 @@ class Kind(IntEnum):
     MEMBER = 1
     CHAIN = 2
     JUMP = 3
+    FRAGMENT = 4
 
 
 class SetSpec(NamedTuple):
@@ -103,6 +106,17 @@ def chain_of(rules: Iterable[Rule]) -> ChainSpec:
     return ChainSpec(tuple(rule.digest for rule in found), found)
 
 
+class FragmentChain(NamedTuple):
+    """A chain of the table of fragments, by its rules as the kernel keeps them, without what they have counted.
+
+    Packets come to it by its hook, or from these interfaces, or because a rule leads to it.
+    """
+
+    rules: tuple[bytes, ...]
+    hook: Hook | None = None
+    interfaces: tuple[str, ...] = ()
+
+
 class RowKey(NamedTuple):
     """A row of any kind."""
 
@@ -110,7 +124,7 @@ class RowKey(NamedTuple):
     key: str | MemberKey | ChainKey
 
 
-RowValue = SetSpec | ChainSpec | None  # of a member there is nothing to say
+RowValue = SetSpec | ChainSpec | FragmentChain | None  # of a member there is nothing to say
 Rows = dict[RowKey, RowValue]
 
 

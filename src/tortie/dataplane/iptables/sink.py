@@ -4,6 +4,7 @@ Invariants:
 * What is named is written before who names it, and goes after: sets and their members, chains, jumps.
 * A changed policy is its own chains and no others; endpoints that go through the same policies share a chain.
 * A member that comes or goes costs that one member.
+* A kernel without what FRAGMENT needs has all the rest: what it then lets through is said, and waited for by nobody.
 * What others did to our rows is found by what is cheap to ask (`watch`), and repaired by reading them again.
 """
 
@@ -17,6 +18,7 @@ from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.iptables.chains import Marks, endpoint_chain, policy_rows
 from tortie.dataplane.iptables.dispatch import Ours
+from tortie.dataplane.iptables.fragments import Sender, Unasked, fragment_skeleton, fragments_from
 from tortie.dataplane.iptables.hooks import hooks
 from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
 from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Kind, RowKey, Rows
@@ -24,7 +26,7 @@ from tortie.dataplane.iptables.sets import Sets
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
 from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
-from tortie.errors import KernelError
+from tortie.errors import KernelError, Unsupported
 from tortie.intent.interface import Interface
 from tortie.intent.policy import (
     Address,
@@ -60,6 +62,7 @@ class View(NamedTuple):
 
     lacking: Mapping[ObjectKey, str]  # of endpoints that are not in force, what they lack
     pending: tuple[Noted, ...]
+    problems: tuple[Noted, ...]
     writes: int
     repairs: Repairs
     in_sync: bool
@@ -94,6 +97,7 @@ class IptablesSink:
         self._watch = watch
         self._started = False
         self._unread: dict[Kind, str] = dict.fromkeys(Kind, "not read yet")  # kinds of which nothing is certain
+        self._without: dict[Kind, str] = {}  # kinds that this kernel cannot have
         self._reading: Backoff[None] = Backoff()
         self._in_order_at: float | None = None  # when the last pass began that left everything right
         self._repairing = False
@@ -110,6 +114,7 @@ class IptablesSink:
         self._node_addresses: frozenset[Address] = frozenset()
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
+        self._senders: dict[str, Sender] = {}  # by interface
         self._sets = Sets(lambda set_id, rows: self._set_rows(("set", set_id), rows), self._reconcilers[Kind.MEMBER])
         self._rows: dict[Owner, Rows] = {}
         self._owners: dict[RowKey, set[Owner]] = {}
@@ -184,19 +189,33 @@ class IptablesSink:
         users.add(key)
 
     def _render_skeleton(self) -> None:
-        rows = skeleton(self._settings, self._marks)
+        rows = skeleton(self._settings, self._marks) | fragment_skeleton(self._prefixes)
         self._set_rows(_SKELETON, rows)
 
     def _render_dispatch(self) -> None:
         """Of endpoints that name one interface the lowest key has it."""
         by_interface: dict[str, tuple[str, str]] = {}
+        senders: dict[str, WorkloadPolicy] = {}
         for key in sorted(self._workloads):
             workload = self._workloads[key]
             to, out = (self._names[use] for use in _uses(workload))
             by_interface.setdefault(workload.interface, (out, to))
+            senders.setdefault(workload.interface, workload)
         for name in self._facts.exempt:
             by_interface.pop(name, None)
         self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt, self._governed))
+        self._render_fragments(senders)
+
+    def _render_fragments(self, workloads: Mapping[str, WorkloadPolicy]) -> None:
+        closed = dict.fromkeys(self._governed, Unasked.CLOSED)
+        own = dict.fromkeys(self._facts.exempt, Unasked.OWN)
+        senders: dict[str, Sender] = {**closed, **workloads, **own}
+        before, self._senders = self._senders, senders
+        for name in before.keys() - senders.keys():
+            self._set_rows(("fragments", name), {})
+        for name, sender in senders.items():
+            if before.get(name) is not sender:
+                self._set_rows(("fragments", name), fragments_from(name, sender))
 
     def _render_hosts(self) -> None:
         ours = self._ours
@@ -289,7 +308,7 @@ class IptablesSink:
             # Before the reading: what others change meanwhile is to be seen the next time.
             self._watch.note()
             for kind in sorted(self._unread):
-                self._reconcilers[kind].resync()
+                self._read(kind)
             self._unread = {}
             self._reading.clear(None)
         if self._unread:
@@ -302,13 +321,22 @@ class IptablesSink:
                 self._repairs = Repairs(self._repairs.times + 1, round(1000 * (monotonic() - self._in_order_at)))
             self._repairing, self._in_order_at = False, now
 
+    def _read(self, kind: Kind) -> None:
+        self._without.pop(kind, None)
+        try:
+            self._reconcilers[kind].resync()
+        except Unsupported as error:
+            if kind is not Kind.FRAGMENT:
+                raise
+            self._without[kind] = str(error)
+
     def _write(self, now: float) -> bool:
         """Sets go whole: with a set goes what is in it, and its members are then gone already. True if it wrote."""
         before = self._writes
         for kind, reconciler in self._reconcilers.items():
             while reconciler.apply_puts(now, MEMBERS_PER_PASS if kind is Kind.MEMBER else None):
                 pass
-        for kind in (Kind.JUMP, Kind.CHAIN, Kind.SET, Kind.MEMBER):
+        for kind in (Kind.FRAGMENT, Kind.JUMP, Kind.CHAIN, Kind.SET, Kind.MEMBER):
             while self._reconcilers[kind].apply_deletes(now, MEMBERS_PER_PASS if kind is Kind.MEMBER else None):
                 pass
         # A chain that was refused was written too, as a denial.
@@ -316,7 +344,9 @@ class IptablesSink:
 
     @property
     def _in_sync(self) -> bool:
-        return not self._unread and all(each.in_sync for each in self._reconcilers.values())
+        return not self._unread and all(
+            each.in_sync for kind, each in self._reconcilers.items() if kind not in self._without
+        )
 
     @property
     def _writes(self) -> int:
@@ -340,6 +370,7 @@ class IptablesSink:
         return View(
             lacking={} if in_sync else dict(self._lacking()),
             pending=tuple(self._pending()),
+            problems=tuple(self._problems()),
             writes=self._writes,
             repairs=self._repairs,
             in_sync=in_sync,
@@ -353,12 +384,19 @@ class IptablesSink:
             for row, failure in reconciler.failures.items():
                 yield Noted(subject=f"{kind.name.lower()} {_text(row)}", reason=str(failure.error))
 
+    def _problems(self) -> Iterator[Noted]:
+        for reason in self._without.values():
+            yield Noted(
+                subject="fragments",
+                reason=f"a workload may finish, in another's name, what this one sends in fragments: {reason}",
+            )
+
     def _lacking(self) -> Iterator[tuple[ObjectKey, str]]:
         """By the owners of what is not right."""
         wrong: dict[Owner, str] = {}
         for owner, rows in self._rows.items():
             for row in rows:
-                if not self._reconcilers[row.kind].right(row.key):
+                if row.kind not in self._without and not self._reconcilers[row.kind].right(row.key):
                     wrong[owner] = self._why(row.kind, row.key)
                     break
         for set_id, members in self._sets.members.items():
@@ -374,7 +412,7 @@ class IptablesSink:
                 yield key, found
 
     def _owners_for(self, key: ObjectKey, workload: WorkloadPolicy) -> Iterator[Owner]:
-        yield from (_SKELETON, _HOOKS, _DISPATCH, ("arrival", key))
+        yield from (_SKELETON, _HOOKS, _DISPATCH, ("arrival", key), ("fragments", workload.interface))
         for use in _uses(workload):
             yield ("use", use)
             for name in use.chain.policies_and_profiles():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Protocol
 
+from tortie.dataplane.iptables.fragment_table import FragmentTable
 from tortie.dataplane.iptables.rows import OWN_SET, Kind
 from tortie.dataplane.iptables.table import ChainTable
 from tortie.intent.policy import FAMILIES
@@ -32,14 +33,16 @@ class Watch(Protocol):
 class KernelWatch:
     """Sizes of tables and sets, events of nf_tables."""
 
-    def __init__(self, xtables: Xtables, chains: ChainTable, sock: NetfilterSocket) -> None:
+    def __init__(self, xtables: Xtables, chains: ChainTable, fragments: FragmentTable, sock: NetfilterSocket) -> None:
         self._xtables = xtables
         self._chains = chains
+        self._fragments = fragments
         self._sock = sock
         self._sizes: Hashable = None
 
     def note(self) -> None:
         self._xtables.note()
+        self._fragments.note()
         self._sizes = self._read_sizes()
 
     def doubt(self) -> None:
@@ -52,6 +55,8 @@ class KernelWatch:
         if families := self._xtables.changed():
             self._chains.doubt(families)
             found += [Kind.CHAIN, Kind.JUMP]
+        if self._fragments.changed():
+            found.append(Kind.FRAGMENT)
         return found
 
     def _read_sizes(self) -> Hashable:

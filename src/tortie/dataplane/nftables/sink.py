@@ -391,6 +391,10 @@ class NftablesBackend:
                 yield Noted(subject=f"{kind.name.lower()} {_text(RowKey(kind, row))}", reason=str(failure.error))
 
     @property
+    def problems(self) -> Iterator[Noted]:
+        return iter(())
+
+    @property
     def writes(self) -> int:
         return sum(reconciler.writes for reconciler in self._reconcilers.values())
 
