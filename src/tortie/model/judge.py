@@ -41,13 +41,15 @@ def outer_problems(kind: Kind[Any], document: Mapping[str, Any], stored: Mapping
             yield Problem(join("", name), "", UNKNOWN_FIELD + suggestion(name, known), Sort.UNKNOWN_FIELD)
 
 
-def metadata_problems(metadata: Metadata) -> Iterator[Problem]:
+def metadata_problems(metadata: Metadata) -> list[Problem]:
     """What is wrong with an object's name, namespace, labels and annotations."""
+    problems = []
     if fault := name_fault(metadata.name) if metadata.name else "is required":
-        yield Problem("metadata.name", metadata.name, fault)
+        problems.append(Problem("metadata.name", metadata.name, fault))
     if "/" in metadata.namespace:
         # It would be another key's text; apart from that Calico takes any namespace.
-        yield Problem("metadata.namespace", metadata.namespace, "must not hold a slash")
-    yield from label_problems(metadata.labels)
+        problems.append(Problem("metadata.namespace", metadata.namespace, "must not hold a slash"))
+    problems += label_problems(metadata.labels)
     if metadata.annotations:
-        yield from annotation_problems(metadata.annotations)
+        problems += annotation_problems(metadata.annotations)
+    return problems

@@ -29,6 +29,10 @@ _SUBDOMAIN = re.compile(SUBDOMAIN)
 _LABEL_PART = re.compile(r"(?![-_.])[-A-Za-z0-9_.]+(?<![-_.])")
 _LABEL_PART_WORDS = "at most 63 letters, digits, -, _ and ., beginning and ending with a letter or digit"
 
+# Labels that were judged and are right: most of an object's say what it has in common with others.
+_sound_labels: set[tuple[str, str]] = set()
+_MAX_SOUND_LABELS = 4096
+
 
 def name_fault(name: str) -> str:
     """Why this cannot name an object (a DNS-1123 subdomain of at most 253 characters); empty when it can."""
@@ -39,15 +43,24 @@ def name_fault(name: str) -> str:
     return ""
 
 
-def label_problems(labels: Mapping[str, str]) -> Iterator[Problem]:
+def label_problems(labels: Mapping[str, str]) -> list[Problem]:
     """Kubernetes' rules for labels: a qualified name as key, a value of the same characters or none."""
-    if not any(map(_key_fault, labels)) and all(map(_is_label_value, labels.values())):
-        return  # without a step of Python for each: they stand on every endpoint
-    for key, value in labels.items():
-        if fault := _key_fault(key):
-            yield Problem(f"metadata.labels.{key}", key, fault)
-        if not _is_label_value(value):
-            yield Problem(f"metadata.labels.{key}", value, f"the value must be {_LABEL_PART_WORDS}, or empty")
+    if labels.items() <= _sound_labels:  # as they are on nearly every endpoint, and without a step of Python for each
+        return []
+    return [problem for label in labels.items() if label not in _sound_labels for problem in _label_problems(*label)]
+
+
+def _label_problems(key: str, value: str) -> list[Problem]:
+    problems = []
+    if fault := _key_fault(key):
+        problems.append(Problem(f"metadata.labels.{key}", key, fault))
+    if value and not _is_label_part(value):
+        problems.append(Problem(f"metadata.labels.{key}", value, f"the value must be {_LABEL_PART_WORDS}, or empty"))
+    if not problems:
+        if len(_sound_labels) >= _MAX_SOUND_LABELS:
+            _sound_labels.clear()  # what many objects have is back at once
+        _sound_labels.add((key, value))
+    return problems
 
 
 def annotation_problems(annotations: Mapping[str, str]) -> Iterator[Problem]:
@@ -70,12 +83,6 @@ def _key_fault(key: str) -> str:
     if not _is_label_part(name):
         return f"the key must be {_LABEL_PART_WORDS}, after an optional DNS name and /"
     return ""
-
-
-# Values that tell endpoints apart stand on few, but most say what many have in common.
-@functools.lru_cache(maxsize=4096)
-def _is_label_value(text: str) -> bool:
-    return not text or _is_label_part(text)
 
 
 def _is_label_part(text: str) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tortie.model import names
 from tortie.model.names import (
     EndpointName,
     annotation_problems,
@@ -65,10 +66,27 @@ LABELS = [
 
 @pytest.mark.parametrize(("key", "value", "wrong"), LABELS)
 def test_labels(key: str, value: str, wrong: str | None) -> None:
-    problems = list(label_problems({key: value}))
     offending = {"key": key, "value": value}
     expected = [] if wrong is None else [(f"metadata.labels.{key}", offending[wrong])]
-    assert [(problem.path, problem.value) for problem in problems] == expected
+    for beside in ({}, {}, {"beside": "others"}):  # again, when it may be known
+        problems = label_problems(beside | {key: value})
+        assert [(problem.path, problem.value) for problem in problems] == expected
+
+
+def test_no_more_labels_are_known_to_be_right_than_there_is_room_for() -> None:
+    for number in range(3 * names._MAX_SOUND_LABELS):
+        assert not label_problems({"app": "web", "pod": f"pod-{number}"})
+        assert label_problems({"app": "web", "pod": "x" * (64 + number)})
+        assert len(names._sound_labels) <= names._MAX_SOUND_LABELS
+    assert max(len(value) for _, value in names._sound_labels) <= 63
+
+
+def test_both_parts_of_a_label_may_be_wrong_beside_one_that_is_right() -> None:
+    problems = label_problems({"app": "web", "a b": "c d"})
+    assert [(problem.path, problem.value) for problem in problems] == [
+        ("metadata.labels.a b", "a b"),
+        ("metadata.labels.a b", "c d"),
+    ]
 
 
 class TestAnnotations:
