@@ -17,9 +17,10 @@ from tortie.errors import Problem
 NAMESPACE_LABEL = "projectcalico.org/namespace"
 
 # Patterns end in \Z: $ would also match before a final line feed. Those that each endpoint meets have no group for each
-# dash, which is what takes time in `re`; they look back at what stands before a dot and at the end instead.
+# dash, which is what takes time in `re`; they look back at what stands before a dot and at the end instead. And where
+# there is no dot, they do not enter the group for it.
 DNS_LABEL = r"[a-z0-9]+(?:-+[a-z0-9]+)*"
-SUBDOMAIN = r"^(?!-)[-a-z0-9]+(?:\.(?<!-\.)[a-z0-9][-a-z0-9]*)*\Z(?<!-)"
+SUBDOMAIN = r"^(?!-)[-a-z0-9]+(?:\Z|(?:\.(?<!-\.)[a-z0-9][-a-z0-9]*)+\Z)(?<!-)"
 SUBDOMAIN_WORDS = "lower-case letters, digits, - and ., beginning and ending with a letter or digit"
 MAX_NAME_LENGTH = 253
 MAX_LABEL_PART_LENGTH = 63
