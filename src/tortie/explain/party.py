@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from tortie.errors import UsageError
 from tortie.explain.cluster import Cluster, addresses_of
 from tortie.intent.policy import Address
-from tortie.model.kinds.workloadendpoint import identity
+from tortie.model.kinds.workloadendpoint import workload_of
 from tortie.model.names import suggestion
 from tortie.model.resource import Resource, ResourceKey
 
@@ -62,12 +62,12 @@ def _by_address(cluster: Cluster, text: str, address: Address) -> Party:
 def _by_name(cluster: Cluster, text: str) -> Iterator[Resource[Any]]:
     namespace, slash, name = text.rpartition("/")
     for key, endpoint in cluster.of_kind("WorkloadEndpoint").items():
-        if (not slash or key.namespace == namespace) and name in (key.name, identity(endpoint.spec).workload):
+        if (not slash or key.namespace == namespace) and name in (key.name, workload_of(endpoint.spec)):
             yield endpoint
 
 
 def _names(cluster: Cluster) -> Iterator[str]:
     for key, endpoint in cluster.of_kind("WorkloadEndpoint").items():
-        yield identity(endpoint.spec).workload
-        yield f"{key.namespace}/{identity(endpoint.spec).workload}"
+        yield workload_of(endpoint.spec)
+        yield f"{key.namespace}/{workload_of(endpoint.spec)}"
     yield from (key.name for key in cluster.of_kind("Node"))

@@ -102,7 +102,7 @@ class EndpointName(NamedTuple):
     endpoint: str
 
     def __str__(self) -> str:
-        return "/".join(self).replace("-", "--").replace("/", "-")  # no part holds a slash
+        return join_endpoint_name(*self)
 
     @property
     def fault(self) -> str:
@@ -113,6 +113,11 @@ class EndpointName(NamedTuple):
             if part[0] == "-" or part[-1] == "-":
                 return f"{self._fields[place]} '{part}' must not begin or end with -"
         return ""
+
+
+def join_endpoint_name(*parts: str) -> str:
+    """The text of a workload endpoint's name, of the four parts of `EndpointName`."""
+    return "/".join(parts).replace("-", "--").replace("/", "-")  # no part holds a slash
 
 
 def parse_endpoint_name(text: str) -> EndpointName | None:

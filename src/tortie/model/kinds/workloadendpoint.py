@@ -22,7 +22,7 @@ from tortie.model.addresses import (
     parse_network,
 )
 from tortie.model.kind import NAME, Kind, column
-from tortie.model.names import NAMESPACE_LABEL, EndpointName, label_problems
+from tortie.model.names import NAMESPACE_LABEL, EndpointName, join_endpoint_name, label_problems
 from tortie.model.resource import Resource
 from tortie.model.rule import PROTOCOLS_WITH_PORTS
 from tortie.model.scalars import Dscp, Protocol
@@ -196,22 +196,25 @@ class WorkloadEndpointSpec(Spec, frozen=True, kw_only=True):
     """Limits on the endpoint's traffic. Default: none."""
 
 
-def identity(spec: WorkloadEndpointSpec) -> EndpointName:
-    """The four parts of the endpoint's name; the third comes from the field that its orchestrator uses."""
+def workload_of(spec: WorkloadEndpointSpec) -> str:
+    """The third part of the endpoint's name, from the field that its orchestrator uses."""
     match spec.orchestrator:
         case "k8s":
-            workload = spec.pod
+            return spec.pod
         case "cni":
-            workload = spec.container_id
+            return spec.container_id
         case "libnetwork":
-            workload = "libnetwork"
-        case _:
-            workload = spec.workload
-    return EndpointName(spec.node, spec.orchestrator, workload, spec.endpoint)
+            return "libnetwork"
+    return spec.workload
+
+
+def identity(spec: WorkloadEndpointSpec) -> EndpointName:
+    """The four parts of the endpoint's name."""
+    return EndpointName(spec.node, spec.orchestrator, workload_of(spec), spec.endpoint)
 
 
 def computed_name(spec: WorkloadEndpointSpec) -> str:
-    return str(identity(spec))
+    return join_endpoint_name(spec.node, spec.orchestrator, workload_of(spec), spec.endpoint)
 
 
 def add_labels(endpoint: Resource[WorkloadEndpointSpec]) -> Resource[WorkloadEndpointSpec]:
@@ -223,32 +226,36 @@ def add_labels(endpoint: Resource[WorkloadEndpointSpec]) -> Resource[WorkloadEnd
     return replace(endpoint, metadata=replace(endpoint.metadata, labels=labels))
 
 
-def rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
-    spec = endpoint.spec
-    name = identity(spec)
-    if not name.workload:  # the types see to the rest
-        yield Problem("metadata.name", endpoint.key.name, f"cannot be computed from the spec: {name.fault}")
-    elif endpoint.key.name != str(name):
-        yield Problem("metadata.name", endpoint.key.name, f"must follow from the spec: expected name {name}")
+def rules(endpoint: Resource[WorkloadEndpointSpec]) -> list[Problem]:
+    # A list, since to run through a generator takes longer than to judge an endpoint in order.
+    spec, problems = endpoint.spec, []
+    if not workload_of(spec):  # the types see to the rest
+        reason = f"cannot be computed from the spec: {identity(spec).fault}"
+        problems.append(Problem("metadata.name", endpoint.key.name, reason))
+    elif endpoint.key.name != (name := computed_name(spec)):
+        problems.append(Problem("metadata.name", endpoint.key.name, f"must follow from the spec: expected name {name}"))
     for index, nat in enumerate(spec.ip_nats):
         if nat.internal_ip not in spec.ip_networks:
-            yield Problem(f"spec.ipNATs[{index}].internalIP", str(nat.internal_ip), "must be one of ipNetworks")
+            problems.append(
+                Problem(f"spec.ipNATs[{index}].internalIP", str(nat.internal_ip), "must be one of ipNetworks")
+            )
         if nat.internal_ip.version != nat.external_ip.version:
             reason = f"must be an IPv{nat.internal_ip.version} address, as internalIP is"
-            yield Problem(f"spec.ipNATs[{index}].externalIP", str(nat.external_ip), reason)
+            problems.append(Problem(f"spec.ipNATs[{index}].externalIP", str(nat.external_ip), reason))
     for index, port in enumerate(spec.ports):
         if port.protocol not in PROTOCOLS_WITH_PORTS:
             protocol = str(Protocol.to_json(port.protocol))
-            yield Problem(f"spec.ports[{index}].protocol", protocol, "must be TCP, UDP or SCTP")
+            problems.append(Problem(f"spec.ports[{index}].protocol", protocol, "must be TCP, UDP or SCTP"))
         if not port.name and not port.host_port:
-            yield Problem(f"spec.ports[{index}].name", "", "is required without hostPort")
+            problems.append(Problem(f"spec.ports[{index}].name", "", "is required without hostPort"))
         if port.host_ip:
             try:
                 parse_network(port.host_ip)
             except ValueError as error:
-                yield Problem(f"spec.ports[{index}].hostIP", port.host_ip, str(error))
+                problems.append(Problem(f"spec.ports[{index}].hostIP", port.host_ip, str(error)))
     if spec.qos_controls is not None:
-        yield from _qos_rules(spec.qos_controls)
+        problems += _qos_rules(spec.qos_controls)
+    return problems
 
 
 def write_rules(endpoint: Resource[WorkloadEndpointSpec]) -> Iterator[Problem]:
@@ -281,7 +288,7 @@ def _qos_rules(controls: QosControls) -> Iterator[Problem]:
 
 
 def _workload(endpoint: Resource[WorkloadEndpointSpec]) -> str:
-    return identity(endpoint.spec).workload
+    return workload_of(endpoint.spec)
 
 
 def _networks(endpoint: Resource[WorkloadEndpointSpec]) -> str:
