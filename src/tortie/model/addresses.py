@@ -48,18 +48,24 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     # A set of networks has many, and ipaddress takes its time to read one.
     address, slash, length = text.partition("/")
     try:
-        first, second, third, fourth = map(_OCTETS.__getitem__, address.split("."))
+        number = _ipv4_number(address)
         bits = _LENGTHS[length] if slash else 32
     except (KeyError, ValueError):
         return ip_network(text, strict=False)
-    return IPv4Network((first << 24 | second << 16 | third << 8 | fourth, bits), strict=False)
+    return IPv4Network((number, bits), strict=False)
 
 
 def _strict_network(text: str) -> IPv4Network | IPv6Network:
     return ip_network(text)
 
 
-_OCTETS = {str(number): number for number in range(256)}
+def _ipv4_number(text: str) -> int:
+    """The number of an IPv4 address in dotted decimal; raises KeyError or ValueError for any other text."""
+    first, second, third, fourth = text.split(".")
+    return _FIRST[first] | _SECOND[second] | _THIRD[third] | _FOURTH[fourth]
+
+
+_FIRST, _SECOND, _THIRD, _FOURTH = ({str(octet): octet << bits for octet in range(256)} for bits in (24, 16, 8, 0))
 _LENGTHS = {str(number): number for number in range(33)}
 
 
@@ -67,8 +73,7 @@ def _read_single(value: object) -> IPv4Address | IPv6Address:
     # An IPv4 address stands in every endpoint, and ipaddress takes its time to read one.
     if isinstance(value, str):
         try:
-            first, second, third, fourth = map(_OCTETS.__getitem__, value.removesuffix("/32").split("."))
-            return IPv4Address(first << 24 | second << 16 | third << 8 | fourth)
+            return IPv4Address(_ipv4_number(value.removesuffix("/32")))
         except (KeyError, ValueError):
             pass
     return _read_any_single(value)

@@ -84,15 +84,19 @@ class Protocol(int):
 
     @classmethod
     def from_json(cls, value: object) -> Protocol:
-        number = cls.NAMES.get(value, 0) if isinstance(value, str) else value
-        if type(number) is not int or not 1 <= number <= 255:
+        if isinstance(value, str) and value in _NAMED_PROTOCOLS:
+            return _NAMED_PROTOCOLS[value]
+        if type(value) is not int or not 1 <= value <= 255:
             raise ValueError(f"must be {', '.join(cls.NAMES)} or a number from 1 to 255")
-        return cls(number)
+        return cls(value)
 
     @classmethod
     def to_json(cls, value: Protocol) -> str | int:
         names = {number: name for name, number in cls.NAMES.items()}
         return names.get(value, int(value))
+
+
+_NAMED_PROTOCOLS = {name: Protocol(number) for name, number in Protocol.NAMES.items()}
 
 
 class Dscp(int):
