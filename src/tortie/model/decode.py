@@ -45,34 +45,36 @@ _TOO_DEEP = Problem("", "", "is nested too deeply to be read", Sort.TYPE)
 
 def from_store(key: ResourceKey, data: bytes, revision: int = 0) -> Resource[Any] | Quarantined:
     """The resource that a stored value says, with the defaults of reading; `Quarantined` when it says none."""
-    resource = _in_order(KINDS[key.kind], key, data, revision)
+    resource = _in_order(key, data, revision)
     return _from_any(key, data, revision) if resource is None else resource
 
 
-def _in_order(kind: Kind[Any], key: ResourceKey, data: bytes, revision: int) -> Resource[Any] | None:
+def _in_order(key: ResourceKey, data: bytes, revision: int) -> Resource[Any] | None:
     """The resource of a value that holds nothing unknown, nothing null and no fault; None for any other."""
+    kind, decoder = _reader(key.kind)
     try:
-        whole = _decoder(kind.name).decode(data)
+        whole = decoder.decode(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
     found: ObjectMeta = whole.metadata
-    if (found.name, found.namespace, whole.kind, whole.api_version) != (key.name, key.namespace, key.kind, API_VERSION):
+    if (whole.api_version, whole.kind, found.namespace, found.name) != (API_VERSION, *key):
         return None
     if found.owner_references or found.managed_fields:  # of any type, so they may be nested as deep as they like
         return None
     metadata = _metadata(found, key, found.uid, found.creation_timestamp)
     resource = kind.on_read(Resource(key=key, metadata=metadata, spec=whole.spec, source=data, revision=revision))
-    return None if any(metadata_problems(metadata)) or any(kind.rules(resource)) else resource
+    return None if metadata_problems(metadata) or any(kind.rules(resource)) else resource
 
 
 @functools.cache
-def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
-    """Of the whole document of a kind. Made when it is first wanted, like the kind."""
-    parts: list[Any] = [("kind", str), ("api_version", str), ("metadata", ObjectMeta), ("spec", KINDS[kind].spec)]
-    if (status := KINDS[kind].status) is not None:
-        parts.append(("status", status | None, None))
-    whole = msgspec.defstruct(f"{kind}Document", parts, bases=(Spec,), frozen=True, kw_only=True)
-    return msgspec.json.Decoder(whole, dec_hook=from_json)
+def _reader(name: str) -> tuple[Kind[Any], msgspec.json.Decoder[Any]]:
+    """A kind and the decoder of its whole document. Made when it is first wanted, like the kind."""
+    kind = KINDS[name]
+    parts: list[Any] = [("kind", str), ("api_version", str), ("metadata", ObjectMeta), ("spec", kind.spec)]
+    if kind.status is not None:
+        parts.append(("status", kind.status | None, None))
+    whole = msgspec.defstruct(f"{name}Document", parts, bases=(Spec,), frozen=True, kw_only=True)
+    return kind, msgspec.json.Decoder(whole, dec_hook=from_json)
 
 
 def _from_any(key: ResourceKey, data: bytes, revision: int) -> Resource[Any] | Quarantined:
