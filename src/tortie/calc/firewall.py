@@ -122,10 +122,20 @@ class Firewall:
             if self._merged is not None:
                 self.configure(self._merged)
 
-    def flush(self) -> PolicyChanges:
-        """What changed since the last flush."""
-        policies = self._policies.flush()  # first: it decides which sets are wanted
-        sets = self._sets.flush(self._max_set_size)
+    @property
+    def filling(self) -> bool:
+        """The last flush left members of large sets to the next."""
+        return self._peers.pending or self._sets.pending
+
+    def flush(self, members: int | None = None) -> PolicyChanges:
+        """What changed since the last flush. Of sets about so many `members` are looked at, and what depends on more of
+        them stays as it was."""
+        while self._peers.pending and members != 0:
+            self._peers.step()
+            if members is not None:
+                break
+        policies = self._policies.flush(self._max_set_size, members)  # first: it decides which sets are wanted
+        sets = self._sets.collect()
         closing = self._closing.flush(policies.policies)
         self._dirty |= closing.endpoints
         for key, chains in policies.endpoints.items():

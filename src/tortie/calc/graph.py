@@ -76,10 +76,17 @@ class Graph:
         """A flush is due."""
         return bool(self._endpoints.pending or self._dirty or self._dirty_policy or self._dirty_quarantine)
 
-    def flush(self, limit: int | None = None) -> Changes:
-        """What the updates since the last flush change for this node; `limit` endpoints are looked at.
+    @property
+    def filling(self) -> bool:
+        """The last flush left members of large sets to the next."""
+        return self._firewall.filling
 
-        Policy comes with the last of them: so it is computed once, however many there are.
+    def flush(self, limit: int | None = None, members: int | None = None) -> Changes:
+        """What the updates since the last flush change for this node; `limit` endpoints are looked at, and of sets
+        about `members` members.
+
+        Policy comes with the last of the endpoints: so it is computed once, however many there are. What depends on
+        members that were not looked at is as it was.
         """
         settings = self._flush_settings()
         bgp = self._flush_bgp(prefixes_changed=settings is not None)
@@ -88,7 +95,7 @@ class Graph:
         endpoints = self._endpoints.flush(limit)
         for key, local in endpoints.items():
             self._firewall.update_local(key, local)
-        policy = None if self._endpoints.pending else self._firewall.flush() or None
+        policy = None if self._endpoints.pending else self._firewall.flush(members) or None
         if self._firewall.missing != self._missing:
             self._missing = dict(self._firewall.missing)
             self._dirty_quarantine = True

@@ -111,6 +111,10 @@ class LabelIndex(Generic[Item]):
         """The items that match a watched selector."""
         return (self._item(number) for number in self._members[selector])
 
+    def count(self, selector: Selector) -> int:
+        """How many items match a watched selector."""
+        return len(self._members[selector])
+
     def matching(self, item: Item) -> tuple[Selector, ...]:
         """The watched selectors that an item matches, in no particular order; O(those that ask for its labels)."""
         number = self._numbers[item]

@@ -40,7 +40,10 @@ class Closing:
 
     def flush(self, changes: Mapping[ResourceKey, Policy | None]) -> Closed:
         """Denials in the place of policies, out of what changed; policies and sets are flushed before."""
-        oversize = {key: each for key, each in sorted(self._sets.withheld().items()) if isinstance(key, ResourceKey)}
+        oversize = {key: each for key, each in self._sets.withheld().items() if self._policies.is_out(key)}
+        # What was withheld stays so until its other sets are filled too.
+        still = {key: each for key, each in self._oversize.items() if self._policies.waits(key)}
+        oversize = dict(sorted((still | oversize).items()))
         before, self._denials = self._denials, {key: _denial(self._policies.rules_of(key)) for key in oversize}
         policies = {key: value for key, value in changes.items() if key not in self._denials}
         policies |= {key: value for key, value in self._denials.items() if value != before.get(key)}

@@ -7,20 +7,22 @@ Invariants:
 * The result depends on the objects present, never on the order in which they came.
 * What is missing closes: a profile that does not exist denies everything; a tier that does not exist comes last and
   denies what its policies leave undecided.
+* A policy, or a change of one, comes out when the sets that its rules name are filled; until then it is as it was. An
+  endpoint waits for a policy that never came out, and others do not wait for either.
 * Staged policies decide nothing: a tier that holds no others for an endpoint lets everything pass on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, TypeGuard
 
 import msgspec
 
 from tortie.calc.applied import Applied, Sort, applied
 from tortie.calc.labels import LabelIndex
 from tortie.calc.rulebook import Rulebook, of_policy, of_profile
-from tortie.calc.sets import SetCalculator
+from tortie.calc.sets import SetCalculator, Wanted
 from tortie.errors import Problem
 from tortie.intent.policy import Action, BothWays, Chain, Direction, Policy, Tier
 from tortie.model.kinds.profile import DEFAULT_ALLOW, ProfileSpec
@@ -28,6 +30,8 @@ from tortie.model.kinds.tier import BUILT_IN, TierSpec
 from tortie.model.resource import Quarantined, Resource, ResourceKey
 from tortie.model.selector import Selector
 from tortie.model.selector.ast import Labels
+
+_NO_SETS: Final = frozenset[Wanted]()
 
 
 class Endpoint(NamedTuple):
@@ -68,8 +72,10 @@ class PolicyCalculator:
         self._dirty_endpoints: set[ResourceKey] = set()
         self._dirty_policies: set[ResourceKey] = set()  # and profiles
         self._chains: dict[ResourceKey, Chains] = {}  # as sent
+        self._waiting_chains: dict[ResourceKey, Chains | None] = {}  # to be sent in their place
         self._rulebooks: dict[ResourceKey, Rulebook] = {}  # as sent
-        self._users: dict[ResourceKey, set[ResourceKey]] = {}  # endpoints by policy or profile, as sent
+        self._waiting_rulebooks: dict[ResourceKey, Rulebook] = {}  # to be sent in their place
+        self._users: dict[ResourceKey, set[ResourceKey]] = {}  # endpoints by policy or profile, as sent and to be sent
         self.missing: dict[ResourceKey, tuple[Problem, ...]] = {}  # profiles that an endpoint names, as sent
 
     # --- What comes in
@@ -133,6 +139,14 @@ class PolicyCalculator:
 
     # --- What comes out
 
+    def is_out(self, key: Hashable) -> TypeGuard[ResourceKey]:
+        """Whether it is a policy or profile that came out, as of the last flush."""
+        return key in self._rulebooks
+
+    def waits(self, key: ResourceKey) -> bool:
+        """Whether it came out and some set of its rules is not filled."""
+        return key in self._rulebooks and not all(map(self._sets.is_ready, self._rulebooks[key].wanted))
+
     def rules_of(self, key: ResourceKey) -> Policy:
         """The rules of a policy or profile that applies to an endpoint, as of the last flush."""
         return self._rulebooks[key].policy
@@ -141,33 +155,46 @@ class PolicyCalculator:
         """The endpoints that a policy or profile applies to, as of the last flush."""
         return self._users.get(key, ())
 
-    def flush(self) -> PolicyChanges:
-        endpoints: dict[ResourceKey, Chains | None] = {}
+    def flush(self, max_set_size: int | None = None, members: int | None = None) -> PolicyChanges:
+        """What changed, as far as sets are filled when of them so many `members` more are looked at."""
         for key in sorted(self._dirty_endpoints):
-            self._flush_endpoint(key, endpoints)
-        policies: dict[ResourceKey, Policy | None] = {}
-        for key in sorted(self._dirty_policies):
-            self._flush_policy(key, policies)
+            self._look_at_endpoint(key)
         self._dirty_endpoints.clear()
-        self._dirty_policies.clear()
+        policies: dict[ResourceKey, Policy | None] = {}
+        self._look_at_policies(policies)
+        self._sets.fill(max_set_size, members)
+        for key, book in list(self._waiting_rulebooks.items()):
+            if all(map(self._sets.is_ready, book.wanted)):
+                self._send_policy(key, policies)
+        endpoints: dict[ResourceKey, Chains | None] = {}
+        for key, now in list(self._waiting_chains.items()):
+            if named(now) <= self._rulebooks.keys():
+                self._send_endpoint(key, endpoints)
+        self._look_at_policies(policies)  # those that nobody uses any more
         return PolicyChanges(policies=policies, endpoints=endpoints)
 
-    def _flush_endpoint(self, key: ResourceKey, changes: dict[ResourceKey, Chains | None]) -> None:
-        endpoint, before = self._endpoints.get(key), self._chains.get(key)
+    def _look_at_endpoint(self, key: ResourceKey) -> None:
+        endpoint, sent = self._endpoints.get(key), self._chains.get(key)
         now = None if endpoint is None else self._chains_of(key, endpoint)
-        if now == before:
-            return
-        changes[key] = now
-        for policy in named(before) - named(now):
-            self._users[policy].discard(key)
-            self._dirty_policies.add(policy)
-        for policy in named(now) - named(before):
-            self._users.setdefault(policy, set()).add(key)
-            self._dirty_policies.add(policy)
-        if now is None:
-            del self._chains[key]
-        else:
+        before = self._waiting_chains.pop(key, sent)
+        if now != sent:
+            self._waiting_chains[key] = now
+        self._use(key, named(sent) | named(before), named(sent) | named(now))
+
+    def _send_endpoint(self, key: ResourceKey, changes: dict[ResourceKey, Chains | None]) -> None:
+        before, now = self._chains.pop(key, None), self._waiting_chains.pop(key)
+        if now is not None:
             self._chains[key] = now
+        changes[key] = now
+        self._use(key, named(before) | named(now), named(now))
+
+    def _use(self, key: ResourceKey, before: set[ResourceKey], now: set[ResourceKey]) -> None:
+        """Which policies and profiles an endpoint goes through."""
+        for policy in before - now:
+            self._users[policy].discard(key)
+        for policy in now - before:
+            self._users.setdefault(policy, set()).add(key)
+        self._dirty_policies |= before ^ now
 
     def _chains_of(self, key: ResourceKey, endpoint: Endpoint) -> Chains:
         found = [self._policies[each] for selector in self._index.matching(key) for each in self._by_selector[selector]]
@@ -229,23 +256,38 @@ class PolicyCalculator:
     def _tier_spec(self, name: str) -> TierSpec | None:
         return self._tiers.get(name) or BUILT_IN.get(name)
 
-    def _flush_policy(self, key: ResourceKey, changes: dict[ResourceKey, Policy | None]) -> None:
-        before = self._rulebooks.get(key)
-        self._note_missing(key)
-        if self._users.get(key):
-            now = of_profile(key, self._profiles.get(key)) if key.kind == "Profile" else of_policy(self._policies[key])
-            if now == before:
-                return
-            self._sets.want(key, now.wanted)
-            if before is not None:
-                self._sets.release(key, before.wanted - now.wanted)
-            self._rulebooks[key] = now
-            changes[key] = now.policy
-            return
-        self._users.pop(key, None)
+    def _look_at_policies(self, changes: dict[ResourceKey, Policy | None]) -> None:
+        for key in sorted(self._dirty_policies):
+            self._note_missing(key)
+            if not self._users.get(key):
+                self._drop_policy(key, changes)
+            elif key.kind == "Profile" or key in self._policies:
+                self._look_at_policy(key)
+            # Else it is gone, and stays for an endpoint that waits for what comes in its place.
+        self._dirty_policies.clear()
+
+    def _look_at_policy(self, key: ResourceKey) -> None:
+        now = of_profile(key, self._profiles.get(key)) if key.kind == "Profile" else of_policy(self._policies[key])
+        self._sets.want(key, now.wanted)
+        sent, waiting = self._rulebooks.get(key), self._waiting_rulebooks.pop(key, None)
+        needed = now.wanted | (_NO_SETS if sent is None else sent.wanted)
+        if waiting is not None:
+            self._sets.release(key, waiting.wanted - needed)
+        if now != sent:
+            self._waiting_rulebooks[key] = now
+
+    def _send_policy(self, key: ResourceKey, changes: dict[ResourceKey, Policy | None]) -> None:
+        before, now = self._rulebooks.get(key), self._waiting_rulebooks.pop(key)
         if before is not None:
-            self._sets.release(key, before.wanted)
-            del self._rulebooks[key]
+            self._sets.release(key, before.wanted - now.wanted)
+        self._rulebooks[key] = now
+        changes[key] = now.policy
+
+    def _drop_policy(self, key: ResourceKey, changes: dict[ResourceKey, Policy | None]) -> None:
+        self._users.pop(key, None)
+        waiting, sent = self._waiting_rulebooks.pop(key, None), self._rulebooks.pop(key, None)
+        self._sets.release(key, {each for book in (waiting, sent) if book is not None for each in book.wanted})
+        if sent is not None:
             changes[key] = None
 
     def _note_missing(self, key: ResourceKey) -> None:

@@ -7,13 +7,17 @@ Invariants:
 * A member is in a set as long as one peer that the set selects has it: two endpoints may share an address.
 * A set that is new comes out whole; later only what changed of it, and what was undone in between does not come out.
 * Sets that select by the same labels are one set, whoever wrote the selector.
+* No step is larger than its caller wants, however large a set is. One that is new to its receiver is ready when that
+  has all of it: who names it waits until then.
 * A set with more members of one family than the limit is withheld: nothing of it comes out, but who names it is known.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -22,11 +26,11 @@ from tortie.calc.labels import LabelIndex
 from tortie.calc.rules import NamedPorts, set_id
 from tortie.intent.policy import Address, AddressSet, Family, Member, NamedPort, Network, Oversize, PortSet, SetId
 from tortie.intent.state import SetDelta
-from tortie.model.resource import ResourceKey
 from tortie.model.selector import Selector
 from tortie.model.selector.ast import Labels
 
 Wanted = Selector | NamedPorts  # the addresses of a selector, or the ports of a name there
+PeerKey = Hashable  # of an endpoint, or a part of a network set
 
 
 class PeerPort(NamedTuple):
@@ -38,7 +42,7 @@ class PeerPort(NamedTuple):
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What sets need to know of an endpoint or a network set; `labels` are those that selectors see."""
+    """What sets need to know of an endpoint, or of a part of a network set; `labels` are those that selectors see."""
 
     labels: Labels
     addresses: tuple[Address, ...] = ()
@@ -54,23 +58,37 @@ class SetChanges(msgspec.Struct, frozen=True, kw_only=True):
     gone: frozenset[SetId] = frozenset()
 
 
+class _Filling:
+    """What is known of a wanted set, and what of that its receiver does not know yet."""
+
+    def __init__(self) -> None:
+        self.unvisited: dict[PeerKey, None] | None = None  # peers that it was not looked for at yet; None: all
+        self.moves: dict[Member, bool] = {}  # True: it comes, False: it goes
+        self.sizes = Counter[Family]()  # as far as it was looked for members
+        self.is_oversize = False  # then only sizes are kept
+        self.is_told = False  # the receiver has it
+        self.is_complete = False  # and had all of it once
+
+
 class SetCalculator:
     """Peers in, changes of wanted sets out."""
 
     def __init__(self) -> None:
-        self._index = LabelIndex[ResourceKey]()
-        self._peers: dict[ResourceKey, Peer] = {}
-        self._holders: dict[Address | Network, tuple[ResourceKey, ...]] = {}
+        self._index = LabelIndex[PeerKey]()
+        self._peers: dict[PeerKey, Peer] = {}
+        self._holders: dict[Address | Network, tuple[PeerKey, ...]] = {}
         self._owners: dict[Wanted, set[Hashable]] = {}
         self._by_selector: dict[Selector, set[Wanted]] = {}
-        self._new: dict[Wanted, None] = {}  # in the order in which they came to be wanted
-        self._pending: dict[Wanted, dict[Member, bool]] = {}  # True: it comes, False: it goes
-        self._gone: set[Wanted] = set()
-        self._sizes: dict[Wanted, Counter[Family]] = {}  # of all that are not new
-        self._withheld: set[Wanted] = set()
+        self._fillings: dict[Wanted, _Filling] = {}
+        self._due: dict[Wanted, None] = {}  # with something to be done, in the order in which it came up
+        self._growing: dict[PeerKey, Labels] = {}  # what is not all here yet
+        self._withheld: dict[Wanted, tuple[int, Family]] = {}  # with the size of its larger family
         self._limit: int | None = None
+        self._new: dict[SetId, AddressSet | PortSet] = {}  # to be collected, like the others
+        self._changed: dict[SetId, SetDelta] = {}
+        self._gone: set[SetId] = set()
 
-    def put(self, key: ResourceKey, peer: Peer) -> None:
+    def put(self, key: PeerKey, peer: Peer) -> None:
         before = self._peers.get(key)
         if before == peer:
             return
@@ -85,7 +103,7 @@ class SetCalculator:
         for selector in moves.gained:
             self._join(selector, key, peer)
 
-    def drop(self, key: ResourceKey) -> None:
+    def drop(self, key: PeerKey) -> None:
         """Forgets a peer, if it is here."""
         peer = self._peers.pop(key, None)
         if peer is None:
@@ -94,6 +112,13 @@ class SetCalculator:
         for selector in self._index.drop(key).lost:
             self._leave(selector, key, peer)
 
+    def expect(self, key: PeerKey, labels: Labels | None) -> None:
+        """More peers with these labels are to come for `key`: a set that selects them is not ready before; None: all of
+        them are here."""
+        self._growing.pop(key, None)
+        if labels is not None:
+            self._growing[key] = labels
+
     def want(self, owner: Hashable, wanted: Iterable[Wanted]) -> None:
         for each in wanted:
             owners = self._owners.setdefault(each, set())
@@ -101,7 +126,8 @@ class SetCalculator:
                 selector = _selector(each)
                 self._by_selector.setdefault(selector, set()).add(each)
                 self._index.watch(selector)
-                self._new[each] = None
+                self._fillings[each] = _Filling()
+                self._due[each] = None
             owners.add(owner)
 
     def release(self, owner: Hashable, wanted: Iterable[Wanted]) -> None:
@@ -116,123 +142,202 @@ class SetCalculator:
             if not self._by_selector[selector]:
                 del self._by_selector[selector]
                 self._index.unwatch(selector)
-            self._pending.pop(each, None)
-            self._sizes.pop(each, None)
-            if each in self._new:
-                del self._new[each]
-            elif each in self._withheld:
-                self._withheld.discard(each)
-            else:
-                self._gone.add(each)
+            if self._fillings.pop(each).is_told:
+                self._withdraw(each)
+            self._due.pop(each, None)
+            self._withheld.pop(each, None)
+
+    def is_ready(self, wanted: Wanted) -> bool:
+        """The receiver has all of it when it has what is to be collected, or it is withheld."""
+        return self._fillings[wanted].is_complete or wanted in self._withheld
+
+    @property
+    def pending(self) -> bool:
+        """There is more to fill."""
+        return bool(self._due)
+
+    def fill(self, limit: int | None = None, at_most: int | None = None) -> None:
+        """Prepares what is to be collected. `limit` is of a set's size; of members about `at_most` are looked at, those
+        of the smallest sets first: what a large one takes is no other's delay."""
+        due: Iterable[Wanted] = list(self._due if limit == self._limit else self._owners)
+        self._limit = limit
+        left = math.inf if at_most is None else at_most
+        if at_most is not None:
+            self._due |= dict.fromkeys(due)
+            due = sorted(due, key=self._left_to_do)
+        for wanted in due:
+            if left <= 0:
+                break
+            left -= self._fill(wanted, left)
+
+    def collect(self) -> SetChanges:
+        """What was prepared since the last time. A set that went and came again in between comes out whole."""
+        changes = SetChanges(
+            new=tuple(self._new.values()), changed=self._changed, gone=frozenset(self._gone) - self._new.keys()
+        )
+        self._new, self._changed, self._gone = {}, {}, set()
+        return changes
 
     def flush(self, limit: int | None = None) -> SetChanges:
-        """What changed since the last flush. A set that went and came again in between comes out whole."""
-        new: list[AddressSet | PortSet] = []
-        changed: dict[SetId, SetDelta] = {}
-        gone = {_id(wanted) for wanted in self._gone}
-        for wanted in self._new:
-            whole = self._whole(wanted)
-            self._sizes[wanted] = Counter(map(_family, _members_of(whole)))
-            if self._exceeds(wanted, limit):
-                self._withheld.add(wanted)
-            else:
-                new.append(whole)
-        for wanted, moves in self._pending.items():
-            sizes = self._sizes[wanted]
-            for member, comes in moves.items():
-                sizes[_family(member)] += 1 if comes else -1
-        looked_at = self._pending if limit == self._limit else self._owners
-        for wanted in looked_at.keys() - self._new.keys():
-            was_withheld = wanted in self._withheld
-            if self._exceeds(wanted, limit):
-                if not was_withheld:
-                    self._withheld.add(wanted)
-                    gone.add(_id(wanted))
-            elif was_withheld:
-                self._withheld.discard(wanted)
-                new.append(self._whole(wanted))
-            elif self._pending.get(wanted):
-                changed[_id(wanted)] = _delta(self._pending[wanted])
-        self._limit = limit
-        self._new.clear()
-        self._pending.clear()
-        self._gone.clear()
-        return SetChanges(new=tuple(new), changed=changed, gone=frozenset(gone) - {each.id for each in new})
+        """All that changed since the last time."""
+        self.fill(limit)
+        return self.collect()
 
     def withheld(self) -> dict[Hashable, Oversize]:
-        """Who names a set that the last flush withheld, each with the largest."""
+        """Who names a set that is withheld, each with the largest."""
         found: dict[Hashable, Oversize] = {}
-        for wanted in self._withheld:
+        for wanted, (size, family) in self._withheld.items():
             assert self._limit is not None
-            family, size = max(self._sizes[wanted].items(), key=lambda each: (each[1], each[0]))
             oversize = Oversize(_in_words(wanted), family, size, self._limit)
             for owner in self._owners[wanted]:
                 found[owner] = max(oversize, found.get(owner, oversize), key=lambda each: (each.size, each))
         return found
 
-    def _exceeds(self, wanted: Wanted, limit: int | None) -> bool:
-        return limit is not None and max(self._sizes[wanted].values(), default=0) > limit
+    # --- Filling
+
+    def _left_to_do(self, wanted: Wanted) -> int:
+        filling = self._fillings[wanted]
+        if filling.unvisited is None:
+            return self._index.count(_selector(wanted))
+        return len(filling.unvisited) + len(filling.moves)
+
+    def _fill(self, wanted: Wanted, at_most: float) -> int:
+        """Returns how many members it looked at."""
+        filling, looked_at = self._fillings[wanted], 0
+        while looked_at < at_most:
+            looked_at += self._visit(wanted, filling, at_most - looked_at)
+            if self._exceeds(filling):
+                self._withhold(wanted, filling)
+            if filling.unvisited:
+                continue
+            if filling.is_oversize and not self._exceeds(filling):
+                # Of a set above the limit only the sizes are known.
+                filling.unvisited, filling.sizes, filling.is_oversize = None, Counter(), False
+                continue
+            if not filling.is_complete and self._grows(wanted):
+                break
+            if looked_at < at_most and not filling.is_oversize:
+                looked_at += self._tell(wanted, filling, at_most - looked_at)
+            if filling.is_oversize or (filling.is_complete and not filling.moves):
+                self._due.pop(wanted, None)
+                break
+        return looked_at
+
+    def _visit(self, wanted: Wanted, filling: _Filling, at_most: float) -> int:
+        """Takes the members of peers that were not looked at."""
+        if filling.unvisited is None:
+            filling.unvisited = dict.fromkeys(self._index.members(_selector(wanted)))
+        looked_at = 0
+        while filling.unvisited and looked_at < at_most:
+            key, _ = filling.unvisited.popitem()
+            found = _contributed(wanted, self._peers[key])
+            self._move(wanted, key, found, comes=True)
+            looked_at += 1 + len(found)
+        return looked_at
+
+    def _tell(self, wanted: Wanted, filling: _Filling, at_most: float) -> int:
+        """Lets be collected what is to come and to go."""
+        moves = filling.moves
+        if len(moves) > at_most:
+            moves = {member: filling.moves.pop(member) for member in list(islice(moves, int(at_most)))}
+        else:
+            filling.moves = {}
+        added = frozenset(member for member, comes in moves.items() if comes)
+        if not filling.is_told:
+            whole = PortSet(id=wanted.id) if isinstance(wanted, NamedPorts) else AddressSet(id=_id(wanted))
+            whole.change(added, ())
+            self._new[whole.id] = whole
+            filling.is_told = True
+        elif moves:
+            removed = frozenset(member for member, comes in moves.items() if not comes)
+            self._changed[_id(wanted)] = SetDelta(added=added, removed=removed)
+        if not filling.moves:
+            filling.is_complete = True
+            self._withheld.pop(wanted, None)
+        return len(moves)
+
+    def _grows(self, wanted: Wanted) -> bool:
+        return any(_selector(wanted).matches(labels) for labels in self._growing.values())
+
+    def _exceeds(self, filling: _Filling) -> bool:
+        return self._limit is not None and max(filling.sizes.values(), default=0) > self._limit
+
+    def _withhold(self, wanted: Wanted, filling: _Filling) -> None:
+        if filling.is_told:
+            self._withdraw(wanted)
+        filling.is_told = filling.is_complete = False
+        filling.is_oversize = True
+        filling.moves = {}
+        self._withheld[wanted] = max((size, family) for family, size in filling.sizes.items())
+
+    def _withdraw(self, wanted: Wanted) -> None:
+        """The receiver is to have it no more; what was prepared of it is of no use."""
+        set_id = _id(wanted)
+        self._changed.pop(set_id, None)
+        if self._new.pop(set_id, None) is None:
+            self._gone.add(set_id)
 
     # --- Members
 
-    def _whole(self, wanted: Wanted) -> AddressSet | PortSet:
-        """A value of its own: whoever gets it may change it."""
-        whole: AddressSet | PortSet = (
-            PortSet(id=wanted.id) if isinstance(wanted, NamedPorts) else AddressSet(id=_id(wanted))
-        )
-        whole.change(self._members(wanted), ())
-        return whole
-
-    def _members(self, wanted: Wanted) -> Iterator[Member]:
-        for key in self._index.members(_selector(wanted)):
-            yield from _contributed(wanted, self._peers[key])
-
-    def _join(self, selector: Selector, key: ResourceKey, peer: Peer) -> None:
+    def _join(self, selector: Selector, key: PeerKey, peer: Peer) -> None:
         for wanted in self._by_selector[selector]:
-            for member in _contributed(wanted, peer):
-                self._move(wanted, key, member, comes=True)
+            self._move(wanted, key, _contributed(wanted, peer), comes=True)
 
-    def _leave(self, selector: Selector, key: ResourceKey, peer: Peer) -> None:
+    def _leave(self, selector: Selector, key: PeerKey, peer: Peer) -> None:
         for wanted in self._by_selector[selector]:
-            for member in _contributed(wanted, peer):
-                self._move(wanted, key, member, comes=False)
+            unvisited = self._fillings[wanted].unvisited
+            if unvisited and key in unvisited:
+                del unvisited[key]
+            else:
+                self._move(wanted, key, _contributed(wanted, peer), comes=False)
 
-    def _put_addresses(self, key: ResourceKey, before: Peer, now: Peer) -> None:
+    def _put_addresses(self, key: PeerKey, before: Peer, now: Peer) -> None:
         """The peer has other addresses or ports than before, while its labels are still the old ones."""
         self._release(key, before)
         self._hold(key, now)
         for selector in self._index.matching(key):
             for wanted in self._by_selector[selector]:
-                old, new = (frozenset(_contributed(wanted, each)) for each in (before, now))
-                for member in old - new:
-                    self._move(wanted, key, member, comes=False)
-                for member in new - old:
-                    self._move(wanted, key, member, comes=True)
+                old, new = (_contributed(wanted, each) for each in (before, now))
+                self._move(wanted, key, old - new, comes=False)
+                self._move(wanted, key, new - old, comes=True)
 
-    def _move(self, wanted: Wanted, key: ResourceKey, member: Member, *, comes: bool) -> None:
-        """A peer begins or ceases to contribute a member. Nothing changes as long as another one has it too."""
-        if wanted in self._new or self._is_held_by_another(wanted, key, member):
+    def _move(self, wanted: Wanted, key: PeerKey, members: Iterable[Member], *, comes: bool) -> None:
+        """A peer begins or ceases to contribute members. Of one that another has too nothing changes."""
+        filling = self._fillings[wanted]
+        if filling.unvisited is None or key in filling.unvisited:
             return
-        moves = self._pending.setdefault(wanted, {})
-        if moves.get(member, comes) != comes:
-            del moves[member]
-        else:
-            moves[member] = comes
+        sizes, moves = filling.sizes, filling.moves
+        self._due[wanted] = None
+        for member in members:
+            if self._is_held_by_another(wanted, filling, key, member):
+                continue
+            sizes[_family(member)] += 1 if comes else -1
+            if filling.is_oversize:
+                continue
+            if moves.setdefault(member, comes) != comes:
+                del moves[member]
 
-    def _is_held_by_another(self, wanted: Wanted, key: ResourceKey, member: Member) -> bool:
-        address = member.address if isinstance(member, NamedPort) else member
+    def _is_held_by_another(self, wanted: Wanted, filling: _Filling, key: PeerKey, member: Member) -> bool:
+        holders = self._holders.get(member.address if isinstance(member, NamedPort) else member, ())
+        if not holders or holders == (key,):
+            return False
+        unvisited = filling.unvisited or {}
         return any(
             other != key
+            and other not in unvisited
             and self._index.matches(other, _selector(wanted))
-            and member in _contributed(wanted, self._peers[other])
-            for other in self._holders.get(address, ())
+            and (not isinstance(member, NamedPort) or member in _contributed(wanted, self._peers[other]))
+            for other in holders
         )
 
-    def _hold(self, key: ResourceKey, peer: Peer) -> None:
+    def _hold(self, key: PeerKey, peer: Peer) -> None:
+        alone = (key,)
         for held in {*peer.addresses, *peer.networks}:
-            self._holders[held] = (*self._holders.get(held, ()), key)
+            others = self._holders.setdefault(held, alone)
+            if others is not alone:
+                self._holders[held] = (*others, key)
 
-    def _release(self, key: ResourceKey, peer: Peer) -> None:
+    def _release(self, key: PeerKey, peer: Peer) -> None:
         for held in {*peer.addresses, *peer.networks}:
             others = tuple(other for other in self._holders[held] if other != key)
             if others:
@@ -253,13 +358,6 @@ def _id(wanted: Wanted) -> SetId:
     return wanted.id if isinstance(wanted, NamedPorts) else set_id(wanted)
 
 
-def _delta(moves: Mapping[Member, bool]) -> SetDelta:
-    return SetDelta(
-        added=frozenset(member for member, comes in moves.items() if comes),
-        removed=frozenset(member for member, comes in moves.items() if not comes),
-    )
-
-
 def _in_words(wanted: Wanted) -> str:
     if isinstance(wanted, NamedPorts):
         return f"of ports {wanted.name!r} at {wanted.selector.text}"
@@ -268,10 +366,6 @@ def _in_words(wanted: Wanted) -> str:
 
 def _family(member: Member) -> Family:
     return (member.address if isinstance(member, NamedPort) else member).version
-
-
-def _members_of(whole: AddressSet | PortSet) -> Iterable[Member]:
-    return whole.members if isinstance(whole, PortSet) else (*whole.addresses, *whole.networks)
 
 
 def _contributed(wanted: Wanted, peer: Peer) -> frozenset[Member]:

@@ -15,8 +15,17 @@ from tests.unit.calc.cluster import node, pool, resource
 from tests.unit.explain.scene import OPEN, endpoint, policy
 from tortie.calc.endpoints import EndpointCalculator
 from tortie.calc.firewall import Firewall, NeededPorts
+from tortie.calc.policies import Chains, named
 from tortie.intent.packet import TCP
-from tortie.intent.policy import SET_ABOVE_LIMIT, Action, BothWays, Chain, FailsafePort, Policy, PolicySettings
+from tortie.intent.policy import (
+    SET_ABOVE_LIMIT,
+    Action,
+    BothWays,
+    Chain,
+    FailsafePort,
+    Policy,
+    PolicySettings,
+)
 from tortie.intent.state import PolicyState
 from tortie.model.kinds.felixconfiguration import FelixConfigurationSpec, effective
 from tortie.model.resource import Quarantined, Resource, ResourceKey
@@ -104,10 +113,10 @@ class Host:
         if key.kind == "WorkloadEndpoint":
             self.endpoints.update(key, value if isinstance(value, Resource) else None)
 
-    def flush(self) -> None:
+    def flush(self, members: int | None = None) -> None:
         for key, local in self.endpoints.flush().items():
             self.firewall.update_local(key, local)
-        changes = self.firewall.flush()
+        changes = self.firewall.flush(members)
         for set_id in changes.gone_sets:
             assert set_id in {**self.state.sets, **self.state.port_sets}
         for policies in (changes.policies, changes.workloads, changes.host_endpoints):
@@ -115,6 +124,10 @@ class Host:
                 known: Any = {**self.state.policies, **self.state.workloads, **self.state.host_endpoints}
                 assert known.get(key) != value, f"{key} is no news"
         self.state.take(changes)
+        state = self.state
+        assert {name for each in state.policies.values() for name in each.sets()} <= {*state.sets, *state.port_sets}
+        for workload in state.workloads.values():
+            assert named(Chains(normal=workload.policy)) <= state.policies.keys()
 
 
 def directly(objects: Iterable[Stored]) -> PolicyState:
@@ -131,7 +144,7 @@ CHOICES = st.tuples(*(st.integers(0, len(versions)) for versions in VERSIONS))
 @settings(max_examples=150)
 @given(st.lists(st.tuples(CHOICES, st.booleans()), min_size=1, max_size=5), st.randoms(use_true_random=False))
 def test_the_way_does_not_matter(steps: list[tuple[tuple[int, ...], bool]], random: Any) -> None:
-    """Named states one after the other, their objects in any order, with a flush in between or not."""
+    """Named states one after the other, their objects in any order, in between flushes, also by steps, or none."""
     host = Host()
     there: dict[ResourceKey, Stored] = {}
     for choice, flushes in steps:
@@ -145,7 +158,7 @@ def test_the_way_does_not_matter(steps: list[tuple[tuple[int, ...], bool]], rand
         for key, value in updates:
             host.put(key, value)
             if flushes and random.random() < 0.3:
-                host.flush()
+                host.flush(random.choice((None, 0, 1, 2)))
         there = wanted
     host.flush()
     # What a broken policy was before it broke is remembered, so such a state is reached in no other way.
