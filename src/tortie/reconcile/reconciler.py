@@ -122,6 +122,21 @@ class Reconciler(Generic[K, V]):
             yield
         self._read = True
 
+    def resync_by_part(self, parts: Iterable[Mapping[K, V]], limit: int) -> Iterator[None]:
+        """The same for a table that is large: read a part a step; of rows that are gone `limit` a step."""
+        unseen = set(self._tracker.there)
+        for rows in parts:
+            for key, value in rows.items():
+                unseen.discard(key)
+                self.saw(key, value)
+            yield
+        left = iter(unseen)
+        while gone := list(islice(left, limit)):
+            for key in gone:
+                self._tracker.saw_gone(key)
+            yield
+        self._read = True
+
     def apply_puts(self, now: float, limit: int | None = None) -> bool:
         """Creates and replaces what is due, `limit` rows at most; True when rows that are due are left."""
         self.put_last = ()

@@ -60,6 +60,11 @@ class DeltaTracker(Generic[K, V]):
     def wanted(self) -> KeysView[K]:
         return self._desired.keys()
 
+    @property
+    def there(self) -> KeysView[K]:
+        """The keys of the actual rows."""
+        return self._actual.keys()
+
     def actual(self, key: K) -> V | None:
         return self._actual.get(key)
 

@@ -45,7 +45,7 @@ def test_prefixes_come_and_go(changes: list[tuple[set[Network], set[Network]]]) 
 
 @pytest.mark.parametrize("number", [1, 50])
 def test_one_among_many(number: int) -> None:
-    """Few of many are put in their places, many are sorted again: it comes to the same."""
+    """Few or many change at once: it comes to the same."""
     many: list[Network] = [IPv4Network((10 << 24 | n << 8, 24)) for n in range(200)]
     some = many[:number]
     inner: list[Network] = [IPv4Network((10 << 24 | n << 8, 26)) for n in range(number)]

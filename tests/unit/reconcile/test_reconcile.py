@@ -232,3 +232,22 @@ def test_after_a_read_back_what_is_missing_comes_before_what_is_different() -> N
         tracker.want(key, number)
     tracker.replace_actual({"a": 9, "c": 2})
     assert [key for key, _ in tracker.puts] == ["b", "d", "a"]
+
+
+@given(ROWS, ROWS, ROWS, st.integers(1, 3))
+def test_a_table_that_is_read_by_parts_is_as_if_it_was_read_at_once(
+    wanted: Rows, before: Rows, rows: Rows, limit: int
+) -> None:
+    at_once, by_part = (Reconciler[str, int]("rows", FaultyTable(before)) for _ in range(2))
+    for reconciler in (at_once, by_part):
+        reconciler.resync()
+        for key, value in wanted.items():
+            reconciler.want(key, value)
+    assert list(by_part.resync_by_part([{key: value} for key, value in rows.items()], limit))[len(rows) :] == [
+        None
+    ] * -(-len(before.keys() - rows.keys()) // limit)
+    at_once._table = FaultyTable(rows)
+    at_once.resync()
+    assert {key: by_part.actual(key) for key in "abcde"} == {key: at_once.actual(key) for key in "abcde"}
+    assert set(by_part.lacking) == set(at_once.lacking)
+    assert by_part.in_sync == at_once.in_sync

@@ -42,16 +42,17 @@ def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:
     """The backend for the network namespace of the socket, which keeps the table as long as it is open."""
     flags = open_table(sock)
     sets, chains = SetTable(sock), ChainTable(sock)
+    members = MemberTable(sock, sets, chains, lambda name: not (name in _DISPATCH or name.startswith(MAP)))
     tables: dict[Kind, Table[Any, Any]] = {
         Kind.SET: sets,
-        Kind.MEMBER: MemberTable(sock, sets, chains, lambda name: not (name in _DISPATCH or name.startswith(MAP))),
+        Kind.MEMBER: members,
         Kind.ENTRY: MemberTable(sock, sets, chains, lambda name: name.startswith(MAP), counts=True),
         Kind.CHAIN: chains,
         Kind.DISPATCH: MemberTable(sock, sets, chains, lambda name: name in _DISPATCH),
         Kind.BASE: BaseChainTable(chains),
     }
     watch = None if flags else TableWatch(sock)
-    return NftablesBackend(tables, chains, partial(put_table, sock, flags), watch, prefixes)
+    return NftablesBackend(tables, members, chains, partial(put_table, sock, flags), watch, prefixes)
 
 
 def _open(options: Options) -> NftablesBackend:

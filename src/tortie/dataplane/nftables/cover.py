@@ -6,11 +6,11 @@ hold are just the outermost ones. In the order of their first addresses, those t
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
+from tortie.dataplane.nftables.ordered import Ordered
 from tortie.intent.policy import Family, Network
 
 
@@ -28,21 +28,16 @@ class Change(NamedTuple):
     lost: frozenset[Network]
 
 
-# From so many changes among as many prefixes on, all are sorted anew instead of each put in its place.
-_SORT_AGAIN_FROM = 1 / 8
-
-
 class Cover:
     """Prefixes of one family that come and go.
 
-    A change costs O(log n) for each prefix and for each outermost one within it, and what it takes to move the tail of
-    a list: 30 us with 100,000 of them.
+    A change costs O(log n) for each prefix and for each outermost one within it.
     """
 
     def __init__(self, family: Family) -> None:
         self._width = 32 if family == 4 else 128
         self._all: dict[Span, Network] = {}
-        self._ordered: list[Span] = []
+        self._ordered = Ordered[Span]()
         self._lengths: Counter[int] = Counter()
         self._outermost: set[Span] = set()
 
@@ -58,7 +53,6 @@ class Cover:
         """Takes prefixes out, then others in. One that is there already, or is not, changes nothing."""
         gone = self._take_out(removed)
         changed = gone.keys() | self._put_in(added)
-        self._sort(changed)
         was: dict[Span, bool] = {}
         for span in changed:
             self._settle(span, was)
@@ -75,6 +69,7 @@ class Cover:
             span = _span(network)
             if found := self._all.pop(span, None):
                 gone[span] = found
+                self._ordered.remove(span)
                 self._lengths[span.length] -= 1
         return gone
 
@@ -84,21 +79,10 @@ class Cover:
             span = _span(network)
             if span not in self._all:
                 self._all[span] = network
+                self._ordered.add(span)
                 self._lengths[span.length] += 1
                 new.add(span)
         return new
-
-    def _sort(self, changed: Set[Span]) -> None:
-        if len(changed) > len(self._all) * _SORT_AGAIN_FROM:
-            self._ordered = sorted(self._all)
-            return
-        for span in changed:
-            place = bisect_left(self._ordered, span)
-            is_there = place < len(self._ordered) and self._ordered[place] == span
-            if is_there and span not in self._all:
-                del self._ordered[place]
-            elif not is_there and span in self._all:
-                insort(self._ordered, span)
 
     def _settle(self, span: Span, was: dict[Span, bool]) -> None:
         """Makes the outermost ones right as far as one changed prefix is concerned: itself and those it contains.
@@ -129,12 +113,11 @@ class Cover:
 
     def _within(self, span: Span) -> Iterator[Span]:
         """The outermost of those that the span contains, without itself."""
-        ordered = self._ordered
         last = self._last(span)
-        place = bisect_left(ordered, Span(span.first, span.length + 1))
-        while place < len(ordered) and (inner := ordered[place]).first <= last:
+        inner = self._ordered.at_or_after(Span(span.first, span.length + 1))
+        while inner is not None and inner.first <= last:
             yield inner
-            place = bisect_left(ordered, Span(self._last(inner) + 1, 0), place)
+            inner = self._ordered.at_or_after(Span(self._last(inner) + 1, 0))
 
     def _last(self, span: Span) -> int:
         return span.first | (1 << self._width - span.length) - 1

@@ -10,10 +10,10 @@ Invariants:
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Generic, TypeVar
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
+from tortie.dataplane.nftables.ordered import Ordered
 from tortie.dataplane.nftables.rows import (
     TABLE,
     ChainSpec,
@@ -148,6 +148,13 @@ def kernel_set(name: str, spec: SetSpec) -> sets.Set:
     return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval)
 
 
+class _Move(NamedTuple):
+    """Elements of a set that go and come in one transaction."""
+
+    goes: list[Element]
+    comes: list[Element]
+
+
 class MemberTable:
     """What is in some of the sets and maps.
 
@@ -174,36 +181,39 @@ class MemberTable:
         self._intervals: dict[str, Intervals] = {}  # of sets of prefixes
 
     def read(self, wanted: Collection[MemberKey]) -> Mapping[MemberKey, Verdict | None]:
-        found: dict[MemberKey, Verdict | None] = {}
+        return {key: data for part in self.parts() for key, data in part.items()}
+
+    def parts(self) -> Iterator[Mapping[MemberKey, Verdict | None]]:
+        """The same in small parts; nothing else may be done with the table meanwhile."""
+        self._verdicts, self._intervals = {}, {}
         for name, spec in self._sets.known.items():
             if self._is_mine(name):
-                for each in elements.dump(self._sock, kernel_set(name, spec)):
-                    data = each.data if isinstance(each.data, Verdict) else None
-                    found[MemberKey(name, each.key, each.last if spec.interval else None)] = data
-        self._verdicts = {key: data for key, data in found.items() if data is not None}
-        self._intervals = {}
-        for key in found:
+                for some in elements.walk(self._sock, kernel_set(name, spec)):
+                    yield dict(self._found(name, spec, some))
+
+    def _found(self, name: str, spec: SetSpec, some: Iterable[Element]) -> Iterator[tuple[MemberKey, Verdict | None]]:
+        for each in some:
+            key = MemberKey(name, each.key, each.last if spec.interval else None)
+            data = each.data if isinstance(each.data, Verdict) else None
+            if data is not None:
+                self._verdicts[key] = data
             self._note(key)
-        return found
+            yield key, data
 
     def put(self, rows: Mapping[MemberKey, Verdict | None]) -> Mapping[MemberKey, TortieError]:
         self._chains.make({value.chain for value in rows.values() if value is not None and value.chain})
-        changes: dict[MemberKey, list[Change]] = {}
         failed: dict[MemberKey, TortieError] = {}
+        moves: dict[MemberKey, _Move] = {}
         replaced: set[MemberKey] = set()
         for key, value in rows.items():
-            spec = self._sets.known.get(key.set)
-            if spec is None:
+            if key.set not in self._sets.known:
                 failed[key] = KernelError(f"there is no set {key.set}")
                 continue
-            wanted = kernel_set(key.set, spec)
             out = [each for each in self._in_the_way(key, value) if each not in replaced]
             replaced.update(out)
-            changes[key] = [
-                *elements.delete(wanted, [Element(each.key, each.last) for each in out]),
-                *elements.add(wanted, [Element(key.key, key.last, value, self._begin(key, value))]),
-            ]
-        failed |= self._transactions.commit(changes)
+            comes = Element(key.key, key.last, value, self._begin(key, value))
+            moves[key] = _Move([Element(each.key, each.last) for each in out], [comes])
+        failed |= self._move(moves)
         for key in replaced:
             self._forget(key)
         for key, value in rows.items():
@@ -214,18 +224,37 @@ class MemberTable:
         return failed
 
     def delete(self, keys: Collection[MemberKey]) -> Mapping[MemberKey, TortieError]:
-        changes = {
-            key: elements.delete(kernel_set(key.set, self._sets.known[key.set]), [Element(key.key, key.last)])
+        moves = {
+            key: _Move([Element(key.key, key.last)], [])
             for key in keys
             if key.set in self._sets.known and self._may_be_there(key)
         }
-        failed = {
-            key: error for key, error in self._transactions.commit(changes).items() if not isinstance(error, Gone)
-        }
+        failed = {key: error for key, error in self._move(moves).items() if not isinstance(error, Gone)}
         for key in keys:
             if key not in failed:
                 self._forget(key)
         return failed
+
+    def _move(self, moves: Mapping[MemberKey, _Move]) -> dict[MemberKey, TortieError]:
+        """All of a set in few changes; if that is refused, each member in a change of its own, which is ten times the
+        work."""
+        if not moves:
+            return {}
+        by_set: dict[str, _Move] = {}
+        for key, (goes, comes) in moves.items():
+            whole = by_set.setdefault(key.set, _Move([], []))
+            whole.goes.extend(goes)
+            whole.comes.extend(comes)
+        changes = {name: self._changes(name, whole) for name, whole in by_set.items()}
+        try:
+            commit(self._sock, [each for some in changes.values() for each in some])
+        except TransactionFailed:
+            return self._transactions.commit({key: self._changes(key.set, one) for key, one in moves.items()})
+        return {}
+
+    def _changes(self, name: str, move: _Move) -> list[Change]:
+        wanted = kernel_set(name, self._sets.known[name])
+        return [*elements.delete(wanted, move.goes), *elements.add(wanted, move.comes)]
 
     def _begin(self, key: MemberKey, value: Verdict | None) -> Figures | None:
         if not self._counts or value is None:
@@ -261,7 +290,7 @@ class Intervals:
     """Intervals that do not overlap, in their order."""
 
     def __init__(self) -> None:
-        self._firsts: list[bytes] = []
+        self._firsts = Ordered[bytes]()
         self._last: dict[bytes, bytes] = {}
 
     def __contains__(self, interval: tuple[bytes, bytes]) -> bool:
@@ -269,19 +298,19 @@ class Intervals:
 
     def add(self, first: bytes, last: bytes) -> None:
         if first not in self._last:
-            insort(self._firsts, first)
+            self._firsts.add(first)
         self._last[first] = last
 
     def discard(self, first: bytes) -> None:
         if self._last.pop(first, None) is not None:
-            del self._firsts[bisect_left(self._firsts, first)]
+            self._firsts.remove(first)
 
     def overlapping(self, first: bytes, last: bytes) -> Iterator[tuple[bytes, bytes]]:
-        at = max(bisect_left(self._firsts, first) - 1, 0)
-        while at < len(self._firsts) and self._firsts[at] <= last:
-            if self._last[self._firsts[at]] >= first:
-                yield self._firsts[at], self._last[self._firsts[at]]
-            at += 1
+        found = self._firsts.before(first) or self._firsts.at_or_after(first)
+        while found is not None and found <= last:
+            if self._last[found] >= first:
+                yield found, self._last[found]
+            found = self._firsts.at_or_after(found + b"\0")
 
 
 class ChainTable:

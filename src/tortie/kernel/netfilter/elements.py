@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple
 
+from tortie.errors import Busy
 from tortie.kernel.netfilter import verdict
 from tortie.kernel.netfilter.change import CREATE, Change, Operation, change, head, wire_type
 from tortie.kernel.netfilter.expression import data as packed_data
@@ -18,7 +22,16 @@ from tortie.kernel.netfilter.sets import Set
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.statement import Counter
 from tortie.kernel.netfilter.verdict import Verdict
-from tortie.kernel.netlink.message import ATTRIBUTE, Message, attribute, malformed, parse_attributes, text
+from tortie.kernel.netlink.message import (
+    ATTRIBUTE,
+    DUMP_INTERRUPTED,
+    Message,
+    attribute,
+    malformed,
+    parse_attributes,
+    text,
+)
+from tortie.kernel.netlink.socket import DUMP_ATTEMPTS
 
 _SET = 2
 _ELEMENTS = 3
@@ -35,6 +48,9 @@ _INTERVAL_END = 1
 
 # To nft: no end follows, this interval goes on to the last key there is (libnftnl, NFTNL_UDATA_SET_ELEM_FLAGS).
 _OPEN = attribute(_USERDATA, struct.pack("=BBI", 1, 4, 1))
+
+# Ends put together in one step.
+_INTERVALS_APIECE = 1000
 
 # The length of an attribute has 16 bits.
 _CHUNK_BYTES = 0xFFFF - 4
@@ -66,12 +82,31 @@ def delete(wanted: Set, elements: Iterable[Element]) -> list[Change]:
 
 def dump(sock: NetfilterSocket, wanted: Set) -> list[Element]:
     """All elements: of a hash in any order, of intervals of one field by their keys."""
+    return [one for piece in walk(sock, wanted) for one in piece]
+
+
+def walk(sock: NetfilterSocket, wanted: Set) -> Iterator[list[Element]]:
+    """The same in steps that are small, however many there are: at first without any, while they are listed.
+
+    `Busy` if others' changes interrupt each attempt, or if the socket does something else meanwhile.
+    """
     asked = head(wanted.family, wanted.table) + text(_SET, wanted.name)
     doing = f"list elements of {wanted.table} {wanted.name}"
     kind = wire_type(Operation.GET_ELEMENTS)
+    for _ in range(DUMP_ATTEMPTS):
+        listed: list[Message] = []
+        with suppress(Busy):
+            for piece in sock.walk(kind, asked, lambda message: message, doing):
+                listed += piece
+                yield []
+            if not any(message.flags & DUMP_INTERRUPTED for message in listed):
+                break
+    else:
+        raise Busy(f"{doing}: interrupted {DUMP_ATTEMPTS} times by changes")
     if wanted.interval and not wanted.concatenated_intervals:
-        return _intervals([one for piece in sock.dump(kind, asked, _parse_ends, doing) for one in piece])
-    return [one for piece in sock.dump(kind, asked, _parse, doing) for one in piece]
+        yield from _intervals(map(_parse_ends, listed))
+    else:
+        yield from map(_parse, listed)
 
 
 def encode(wanted: Set, one: Element) -> bytes:
@@ -184,14 +219,21 @@ def _parse_one(entry: bytes) -> tuple[Element, bool]:
     return Element(key, last, data, counted), bool(number(attributes, _FLAGS) & _INTERVAL_END)
 
 
-def _intervals(found: list[tuple[Element, bool]]) -> list[Element]:
+def _intervals(pieces: Iterable[list[tuple[Element, bool]]]) -> Iterator[list[Element]]:
     """Begins and ends put together; where one interval ends and the next begins at one key, the end comes first."""
-    intervals: list[Element] = []
+    found: list[tuple[bytes, bool, Element]] = []
+    for piece in pieces:
+        found += [(one.key, not is_end, one) for one, is_end in piece]
+        yield []
+    found.sort(key=itemgetter(0, 1))
     begun: Element | None = None
-    for one, is_end in sorted(found, key=lambda pair: (pair[0].key, not pair[1])):
-        if begun is not None:
-            intervals.append(begun._replace(last=_predecessor(one.key)))
-        begun = None if is_end else one
+    entries = iter(found)
+    while some := list(islice(entries, _INTERVALS_APIECE)):
+        intervals = []
+        for key, is_begin, one in some:
+            if begun is not None:
+                intervals.append(begun._replace(last=_predecessor(key)))
+            begun = one if is_begin else None
+        yield intervals
     if begun is not None:
-        intervals.append(begun._replace(last=b"\xff" * len(begun.key)))
-    return intervals
+        yield [begun._replace(last=b"\xff" * len(begun.key))]

@@ -224,3 +224,15 @@ def test_100_000_elements(host: Namespace, sock: NetfilterSocket) -> None:
     assert len(listed(host, "s")) == 100_000
     commit(sock, elements.delete(plain, members[1:]))
     assert elements.dump(sock, plain) == members[:1]
+
+
+@pytest.mark.parametrize("interval", [False, True])
+def test_a_large_set_is_listed_in_small_steps(sock: NetfilterSocket, interval: bool) -> None:
+    wanted = made(IPV4, interval=interval)
+    many = [Element((0x0A000000 + 16 * n).to_bytes(4, "big")) for n in range(5000)]
+    if interval:
+        many = [one._replace(last=(int.from_bytes(one.key, "big") + 7).to_bytes(4, "big")) for one in many]
+    commit(sock, [sets.add(wanted), *elements.add(wanted, many)])
+    pieces = list(elements.walk(sock, wanted))
+    assert sorted(one for piece in pieces for one in piece) == many
+    assert max(map(len, pieces)) <= 0x10000 // 32  # a message, whose list of elements has 64 KiB
