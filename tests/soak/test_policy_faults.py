@@ -48,7 +48,7 @@ def deny(agent: RunningAgent, workload: str, match: dict[str, object], action: s
 
 
 def patient(agent: RunningAgent, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Waits for long, also for an answer: a set of a million members is read back in one step."""
+    """Waits for long, also for an answer."""
     deadline, board = time.monotonic() + PATIENCE_S, dict[str, Any]()
     while time.monotonic() < deadline:
         with suppress(OSError):

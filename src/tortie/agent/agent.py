@@ -65,6 +65,7 @@ LOCKED = Noted(
 
 EVENTS_PER_WAKE_UP = 100  # some 50 us each, when every one makes an endpoint render again
 ENDPOINTS_PER_STEP = 100  # some 30 us each
+MEMBERS_PER_STEP = 500  # of sets; some 10 us each
 RETRY_RESYNC_S = 1.0
 
 
@@ -192,10 +193,11 @@ class Agent:
         """One pass in the written order; True when more is due at once."""
         now = self._loop_time()
         self._revision = self._cluster.revision
-        # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted.
-        while not self._cluster.locked:
-            self._take_changes()
-            if not self._graph.pending:
+        # Wishes before the read-back: it asks for the settings of just the interfaces that are wanted. At the start all
+        # of them: what is in force and not wanted goes. Later of large sets as many members as were written before.
+        while not self._cluster.locked and self._policy.takes:
+            self._take_changes(MEMBERS_PER_STEP if self._policy.keeps_up or not self._passed else 0)
+            if not (self._graph.pending or (self._graph.filling and not self._passed)):
                 break
             await asyncio.sleep(0)
         if not (self._l3.facts.known or await self._look(now)):
@@ -203,7 +205,7 @@ class Agent:
         self._policy.see(self._l3.facts)
         if self._policy.apply(now):
             return True
-        if self._policy.in_force:
+        if self._policy.in_force and not self._graph.filling:
             self._measured.end("policy", self._loop_time())
         if not (self._passed or self._policy.settled):
             return False
@@ -234,6 +236,8 @@ class Agent:
         self._uplink.look()
         if self._l3.in_sync and not self._routing.waits:
             self._measured.end("routes", self._loop_time())
+        if self._graph.filling and not self._cluster.locked:
+            return self._policy.keeps_up
         if self._policy.enforced and not self._cluster.locked:
             self._enforced_revision = self._revision
             self._measured.end("enforced", self._loop_time())
@@ -250,8 +254,8 @@ class Agent:
             return False
         return True
 
-    def _take_changes(self) -> None:
-        changes = self._graph.flush(ENDPOINTS_PER_STEP)
+    def _take_changes(self, members: int) -> None:
+        changes = self._graph.flush(ENDPOINTS_PER_STEP, members)
         now = self._loop_time()
         if changes.endpoints:
             self._measured.begin("routes", now)
@@ -261,6 +265,9 @@ class Agent:
             self._measured.begin("policy", now)
             self._measured.begin("enforced", now)
             self._policy.take(changes.policy)
+            if self._graph.filling:
+                # Members mostly stay: a collection that walks all of them holds the loop for 0.1 s and more.
+                gc.freeze()
         if changes.bgp is not None:
             self._measured.begin("bgp", now)
             self._bird.desire(changes.bgp)

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 
 from tortie.agent.admission import Admission
+from tortie.agent.decoding import Decoding, Found, Value
 from tortie.agent.going_back import GoingBack, now
 from tortie.agent.last_valid import LastValid
 from tortie.agent.snapshot import Snapshot, SnapshotFile
@@ -36,7 +37,6 @@ from tortie.datastore.resources import Resources
 from tortie.errors import DatastoreError, ForeignCluster, FormatTooNew
 from tortie.intent.report import Noted
 from tortie.model import keys
-from tortie.model.decode import from_store
 from tortie.model.resource import Resource, ResourceKey
 from tortie.status import Waiting
 
@@ -65,7 +65,8 @@ class Cluster:
         self.from_snapshot = False
         self.locked = False
         self.problem = ""
-        self.revision = 0
+        self._whole = False  # what the store or the snapshot said was decoded once
+        self._revision = 0  # that the store told of last
         self._datastore = datastore
         self._graph = graph
         self._file = file
@@ -74,6 +75,7 @@ class Cluster:
         self._items: dict[str, bytes] = {}
         self._last_valid = LastValid(file.policies)
         self._untold: set[str] = set()  # keys of items that the store has not told yet, or not again
+        self._decoding = Decoding(self._take_decoded, self._tell_of_news)
         self._unconfirmed = Unconfirmed()
         self._going_back = GoingBack(
             Guarded(datastore, self.check),
@@ -88,7 +90,13 @@ class Cluster:
     @property
     def known(self) -> bool:
         """The whole state is known, from the store or from the snapshot: the kernel may be compared with it."""
-        return self.in_sync or self.from_snapshot
+        return self._whole
+
+    @property
+    def revision(self) -> int:
+        """Up to which all that the store told is in the calculation."""
+        oldest = self._decoding.oldest_revision
+        return self._revision if oldest is None else min(self._revision, oldest - 1)
 
     @property
     def confirmations(self) -> tuple[Waiting, ...]:
@@ -113,6 +121,7 @@ class Cluster:
             tasks.create_task(self._save_when_changed())
             tasks.create_task(self._lose_patience())
             tasks.create_task(self._initialise())
+            tasks.create_task(self._decoding.run())
             tasks.create_task(self._going_back.run())
             while True:
                 try:
@@ -127,8 +136,7 @@ class Cluster:
         async with follow(self._datastore, [keys.RESOURCES, OWN_KEYS], self._admission.judge) as changes:
             async for change in changes:
                 self._take(change)
-                self._expire()
-                self._wake()
+                self._tell_of_news()
 
     async def _wait_for_admission(self) -> None:
         """Returns when the store is one to follow, or answers no more."""
@@ -164,7 +172,7 @@ class Cluster:
                     self._unsaved.set()
             case InSync():
                 for key in sorted(self._untold):  # records after objects
-                    self._update(Event(key, None, self.revision))
+                    self._update(Event(key, None, self._revision))
                 self._untold.clear()
                 self._enforce(self._unconfirmed.all_told())
                 self.connected, self.in_sync, self.from_snapshot, self.problem = True, True, False, ""
@@ -178,7 +186,7 @@ class Cluster:
                 self._use_snapshot()
 
     def _update(self, event: Event) -> None:
-        self.revision = max(self.revision, event.revision)
+        self._revision = max(self._revision, event.revision)
         if event.key.startswith(confirmation.PREFIX):
             self._update_record(event)
         elif (key := keys.from_path(event.key)) is not None:
@@ -205,16 +213,20 @@ class Cluster:
         """Looks again at what is in force of objects that a change wrote."""
         for path in paths:
             if (key := keys.from_path(path)) is not None:
-                self._put_in_force(key, path, self.revision, None)
+                self._put_in_force(key, path, self._revision, None)
 
     def _put_in_force(self, key: ResourceKey, path: str, revision: int, before: bytes | None) -> None:
         """`before` is what the store said until now."""
         value = self._unconfirmed.in_force(path, self._items.get(path))
         if value is None:
+            self._decoding.forget(path)
             self._last_valid.forget(path)
             self._graph.update(key, None)
-            return
-        found = from_store(key, value, revision)
+        else:
+            self._decoding.put(Value(key, path, value, revision, before))
+
+    def _take_decoded(self, decoded: Value, found: Found) -> None:
+        key, path, value, _, before = decoded
         if isinstance(found, Resource):
             # What may have to be gone back to is not forgotten.
             if not self._unconfirmed.wrote(path, value):
@@ -226,6 +238,14 @@ class Cluster:
         self._graph.update(key, found)
         if key == CLUSTER_INFORMATION and isinstance(found, Resource):
             self._note_lock(found)
+
+    def _tell_of_news(self) -> None:
+        self._look_whether_known()
+        self._expire()
+        self._wake()
+
+    def _look_whether_known(self) -> None:
+        self._whole |= (self.in_sync or self.from_snapshot) and self._decoding.oldest_revision is None
 
     def _expire(self) -> bool:
         """Takes out of force what nobody confirmed in time; False: the state is not known yet."""
@@ -257,7 +277,7 @@ class Cluster:
             self._wake()
 
     def _use_snapshot(self) -> None:
-        if self.known:
+        if self.in_sync or self.from_snapshot:
             return
         snapshot = self._file.read(self._datastore.url)
         if snapshot is None:
@@ -268,6 +288,7 @@ class Cluster:
                 self._update(Event(key, value, snapshot.revision))
                 self._untold.add(key)
         self.from_snapshot = True
+        self._look_whether_known()
         self._expire()
         LOG.warning("the local snapshot is in force until the datastore answers", revision=snapshot.revision)
 
@@ -307,7 +328,7 @@ class Cluster:
         self._unsaved.clear()
         snapshot = Snapshot(
             datastore=self._datastore.url,
-            revision=self.revision,
+            revision=self._revision,
             items=dict(self._items),
             last_valid=dict(self._last_valid.kept),
         )

@@ -45,6 +45,8 @@ RETRY_S = 1.0
 # Between two looks at what each endpoint lacks, while something does: 10 us an endpoint.
 LOOK_AGAIN_S = 1.0
 LENIENT_S = 60.0
+# Of sets, in one step of telling a backend of what there is: some milliseconds.
+MEMBERS_PER_STEP = 1000
 # Between two lines of the log about what others change and is repaired.
 TELL_REPAIRS_S = 10.0
 
@@ -71,6 +73,7 @@ class Enforcement:
         self._wanted = self._as_asked(Settings())
         self._made: Wanted | None = None  # what the newest is
         self._running: dict[str, PolicyBackend] = {}  # by name; those before the newest go when that is in force
+        self._telling: Iterator[PolicyChanges] | None = None  # the newest backend of all that was taken before it
         self._reading: Iterator[None] | None = None
         self._not_before = 0.0  # loop time of the next attempt to make or to read
         self._problem: Noted | None = None
@@ -95,8 +98,13 @@ class Enforcement:
             self._facts_seen = -1
             self._flows.demand()
 
+    @property
+    def takes(self) -> bool:
+        """Changes may be handed over: none is while a backend is told of what there is, which must not change then."""
+        return self._telling is None
+
     def take(self, changes: PolicyChanges) -> None:
-        """Takes what changed of policy."""
+        """Takes what changed of policy, while it `takes`."""
         if changes.settings is not None and self._lenient_until is not None:
             lenient = msgspec.structs.replace(changes.settings, lenient=True)
             changes = msgspec.structs.replace(changes, settings=lenient)
@@ -150,16 +158,21 @@ class Enforcement:
     def apply(self, now: float) -> bool:
         """A bounded step of making the kernel equal to what was taken; True when the next is due at once."""
         self._settled = False
-        if self._lenient_until is not None and now >= self._lenient_until:
+        if self._lenient_until is not None and now >= self._lenient_until and self.takes:
             self._end_leniency()
         if now < self._not_before:
             return False
         try:
             backend = self._newest
-            if backend is None or self._made != self._wanted:
+            if backend is None or (self._made != self._wanted and self.takes):
                 if not self._leftovers.spare(_subject(self._wanted.name)):
                     return False
                 backend = self._change_backend()
+            if self._telling is not None:
+                if (told := next(self._telling, None)) is not None:
+                    backend.take(told)
+                    return True
+                self._telling = None
             if self._reading is not None:
                 for _ in self._reading:
                     return True
@@ -188,6 +201,11 @@ class Enforcement:
     def settled(self) -> bool:
         """All that can be written is: what lacks now lacks for a reason."""
         return self._settled
+
+    @property
+    def keeps_up(self) -> bool:
+        """Nothing that was taken waits here: it is in the kernel, or somebody else writes it."""
+        return self._settled or (self._newest is not None and self._newest.busy)
 
     @property
     def enforced(self) -> bool:
@@ -302,7 +320,7 @@ class Enforcement:
         self._end(self._wanted.name)
         made = contract.load(self._wanted.name).make(self._wanted.options)
         self._running[self._wanted.name], self._made = made, self._wanted
-        made.take(everything(self._state))
+        self._telling = everything(self._state, MEMBERS_PER_STEP)
         made.exempt(self._state.exempt_interfaces)
         made.observe(self._interfaces)
         self._reading = made.resync()

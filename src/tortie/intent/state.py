@@ -5,7 +5,8 @@ The state of policy is whole here, since a verdict may depend on all of it; rout
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -75,10 +76,16 @@ class PolicyChanges(msgspec.Struct, frozen=True, kw_only=True):
 _NO_CHANGES = PolicyChanges()
 
 
-def everything(state: PolicyState) -> PolicyChanges:
-    """The changes that make an empty state equal to this one."""
-    return PolicyChanges(
-        new_sets=(*state.sets.values(), *state.port_sets.values()),
+def everything(state: PolicyState, members: int) -> Iterator[PolicyChanges]:
+    """The changes that make an empty state equal to this one, at most so many `members` of sets a step.
+
+    The state must not change meanwhile.
+    """
+    for each in state.sets.values():
+        yield from _set_by_steps(AddressSet(id=each.id), itertools.chain(each.addresses, each.networks), members)
+    for ports in state.port_sets.values():
+        yield from _set_by_steps(PortSet(id=ports.id), ports.members, members)
+    yield PolicyChanges(
         policies=dict(state.policies),
         workloads=dict(state.workloads),
         host_endpoints=dict(state.host_endpoints),
@@ -87,6 +94,14 @@ def everything(state: PolicyState) -> PolicyChanges:
         hosts=state.hosts,
         settings=state.settings,
     )
+
+
+def _set_by_steps(new: AddressSet | PortSet, members: Iterable[Member], at_most: int) -> Iterator[PolicyChanges]:
+    left = iter(members)
+    new.change(itertools.islice(left, at_most), ())
+    yield PolicyChanges(new_sets=(new,))
+    while more := frozenset(itertools.islice(left, at_most)):
+        yield PolicyChanges(changed_sets={new.id: SetDelta(added=more)})
 
 
 class PolicyState(msgspec.Struct, kw_only=True):
