@@ -26,6 +26,7 @@ from tortie import __version__, bgp
 from tortie.agent.admission import Admission
 from tortie.agent.api import Api
 from tortie.agent.attaching import AttachView
+from tortie.agent.bird_routes import BirdRoutes
 from tortie.agent.cluster import Cluster
 from tortie.agent.counting import Counting
 from tortie.agent.draining import Draining
@@ -106,8 +107,10 @@ class Agent:
         self._loop_time = asyncio.get_running_loop().time
         self._measured = Measurements(self._loop_time())
         self._counting = Counting(settings.node, self._policy)
+        sink = bgp.make(bird_config, Path(settings.bird_socket), bird)
+        self._bird_routes = BirdRoutes(sink)
         self._bird = RoutingDaemon(
-            bgp.make(bird_config, Path(settings.bird_socket), bird),
+            sink,
             settings.drained,
             self._wake.set,
             lambda: self._measured.end("bgp", self._loop_time()),
@@ -144,6 +147,7 @@ class Agent:
                     self._policy.run,
                     self._guests.run,
                     self._bird.run,
+                    self._bird_routes.run,
                     self._uplink.run,
                     reporter.run,
                     self._measured.watch_loop,
@@ -166,6 +170,7 @@ class Agent:
             else:
                 self._l3.observe(event)
                 self._guests.observe(event)
+                self._bird_routes.observe(event)
         self._wake.set()
 
     async def _apply(self) -> None:
@@ -290,7 +295,8 @@ class Agent:
     def _post(self) -> None:
         cluster = self._cluster
         self._measured.hear(answers=cluster.connected, now=self._loop_time())
-        self._repairs.look([*self._l3.repairs.take(), *self._guests.take()], self._loop_time())
+        repairs = [*self._l3.repairs.take(), *self._guests.take(), *self._bird_routes.take()]
+        self._repairs.look(repairs, self._loop_time())
         reports = self._routing.reports
         self._log_errors(reports)
         self._noticeboard.post(

@@ -46,6 +46,18 @@ class Control:
         """All protocol instances with their route counts, in BIRD's order."""
         return parse_protocols(await self.ask("show protocols all"))
 
+    async def kernel_protocols(self) -> list[str]:
+        """The names of those that write routes to the kernel and are up."""
+        rows = parse_protocols(await self.ask("show protocols"))
+        return [each.name for each in rows if each.kind == "Kernel" and each.state == "up"]
+
+    async def look_at_kernel(self, protocol: str) -> None:
+        """A kernel protocol that learns looks at the kernel's table now, and writes what is missing of its own there.
+
+        That is the only request that makes it (BIRD 2.0.12, sysdep/unix/krt.c, krt_reload_routes).
+        """
+        await self.ask(f"reload in {protocol}")
+
     async def defines(self, constant: str) -> bool:
         """The configuration in force defines this constant."""
         return parse_symbol(await self.ask(f"show symbols {constant}"), constant)

@@ -38,7 +38,7 @@ from tortie.bgp.secrets import read_secret
 from tortie.conventions import ROUTE_PROTOCOL
 from tortie.errors import BirdError, KernelError
 from tortie.intent.bgp import BgpIntent, BgpProblem, SecretRef
-from tortie.kernel.netlink import route
+from tortie.kernel.netlink import route, sender
 from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.kernel.run import CommandFailed, run
 
@@ -136,6 +136,19 @@ class Bgp:
         """Sessions that gave up, for want of a port, try again."""
         for name in names:
             await self._control.enable(name)
+
+    async def ports(self) -> frozenset[int]:
+        """The netlink port ids of the BIRD that runs now. Raises BirdError."""
+        await self._control.status()
+        return sender.ports(self._control.pid)
+
+    async def look_at_kernel(self) -> None:
+        """BIRD looks at once for routes of its own that the kernel has not any more, and writes them again.
+
+        It does not touch the others. Raises BirdError.
+        """
+        for protocol in await self._control.kernel_protocols():
+            await self._control.look_at_kernel(protocol)
 
     async def state(self) -> BirdState:
         """What BIRD says now; an answer in any case."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from tests.netns.agent.conftest import AgentFactory
 from tests.netns.agent.running import RunningAgent
 from tests.netns.agent.test_life import PREFIX, put
-from tests.netns.conftest import NetnsFactory
+from tests.netns.conftest import Namespace, NetnsFactory
 
 
 def put_node(agent: RunningAgent, name: str, address: str) -> None:
@@ -24,10 +24,10 @@ def put_node(agent: RunningAgent, name: str, address: str) -> None:
 
 
 @contextmanager
-def started(agent: RunningAgent, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A program of the agent's host."""
+def started(namespace: Namespace, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A program of a host."""
     process = subprocess.Popen(
-        ["nsenter", f"--net={agent.namespace.path}", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ["nsenter", f"--net={namespace.path}", *command], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )
     try:
         yield process
@@ -49,10 +49,10 @@ def test_a_taken_port_costs_the_sessions_alone_and_is_taken_over(agents: AgentFa
     put_node(agent, "host-a", "172.18.203.5/24")
     put_node(agent, "host-b", "172.18.203.6/24")
     bird = ("bird", "-f", "-c", f"{agent.directory}/state/bird.conf", "-s", f"{agent.directory}/run/bird.ctl")
-    with started(agent, "python3", "-c", HOLD) as holder:
+    with started(agent.namespace, "python3", "-c", HOLD) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        with started(agent, *bird):
+        with started(agent.namespace, *bird):
             board = agent.wait(lambda board: any(each["subject"] == "TCP port 179" for each in board["problems"]))
             [problem] = [each for each in board["problems"] if each["subject"] == "TCP port 179"]
             assert problem["reason"].startswith(f"python3 (pid {holder.pid}) listens there, so 1 BGP sessions of this")

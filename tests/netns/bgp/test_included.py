@@ -66,6 +66,10 @@ class TestIncluded:
         assert state.status is not None
         assert state.status.router_id == "192.0.2.77"
         assert not (await a.apply(cluster)).reloaded
+        for _ in range(3):  # BIRD by itself looks each 10 s
+            a.ip("route flush proto bird")
+            await a.bgp.look_at_kernel()
+            await until(lambda: a.next_hops() == {"10.65.0.22": B4}, timeout_s=2)
         assert [each.name for each in (await a.bgp.state()).sessions] == ["Mesh_172_18_203_126"]
         assert not bounced(before, await rack())
         assert tor.bird_routes() == {}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
-from tortie.kernel.netlink.sender import describe
+from tortie.kernel.netlink.sender import describe, ports
 
 ME = f"{os.getpid()} ({Path('/proc/self/comm').read_text().strip()})"
 
@@ -32,3 +33,17 @@ def test_a_number_at_random_says_nothing() -> None:
 
 def test_nobody() -> None:
     assert describe(0) == "the kernel does not tell who"
+
+
+def test_all_sockets_of_a_process_are_known_by_their_ports() -> None:
+    with (
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as first,
+        socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as second,
+    ):
+        for each in (first, second):
+            each.bind((0, 0))
+        found = ports(os.getpid())
+        assert {first.getsockname()[0], second.getsockname()[0]} <= found
+    with subprocess.Popen(["true"]) as process:
+        process.wait()
+        assert ports(process.pid) == frozenset()

@@ -7,9 +7,12 @@ one: the id is that of the sender's own process namespace, and the process may h
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 _CHOSEN_BY_THE_KERNEL = 1 << 31
+_PROTOCOL, _PORT, _INODE = 1, 2, -1  # columns of /proc/net/netlink
+_ROUTE = "0"  # NETLINK_ROUTE
 _PROCESS_BITS = (1 << 22) - 1
 
 
@@ -26,3 +29,17 @@ def describe(port: int) -> str:
         return f"port id {port}, perhaps process {process}, which has ended"
     printable = "".join(each if each.isprintable() else "?" for each in name)
     return f"port id {port}, perhaps process {process} ({printable})"
+
+
+def ports(process: int) -> frozenset[int]:
+    """The port ids of a process's sockets for routes, in the calling thread's network namespace.
+
+    Empty if it has none, has ended or is somebody else's. Takes a look at /proc, some 100 us.
+    """
+    held = set()
+    with suppress(OSError):
+        for entry in Path(f"/proc/{process}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                held.add(entry.readlink().name)
+    rows = (line.split() for line in Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:])
+    return frozenset(int(row[_PORT]) for row in rows if row[_PROTOCOL] == _ROUTE and f"socket:[{row[_INODE]}]" in held)
