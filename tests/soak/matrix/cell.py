@@ -41,13 +41,16 @@ class Row(msgspec.Struct, frozen=True):
     lost_by_control: int
     worst_pause_s: float
     differs: tuple[str, ...] = ()
+    told: str = ""  # by the fault itself
     at: str = ""
     seed: str = ""
 
 
 async def measure(cell: Cell, scene: Scene) -> Row:
     """Strikes under traffic, undoes, and waits until all is as before."""
-    before = await scene.photograph()
+    scene.told = ""
+    before, felt = await scene.photograph(), cell.fault.felt
+    felt_before = felt(await scene.board("far")) if felt else 0
     async with scene.traffic() as traffic:
         await asyncio.sleep(BEFORE_S)
         begun = time.monotonic() - PERIOD_S
@@ -58,6 +61,8 @@ async def measure(cell: Cell, scene: Scene) -> Row:
         differs = await scene.as_on(before, timeout_s=20)
         whole = time.monotonic()
         await asyncio.sleep(BEFORE_S)
+    if felt:
+        assert felt(await scene.board("far")) > felt_before, "the fault did not take effect"
     seen = traffic.seen
     assert min(seen.lost, default=gone) > begun, "traffic was not whole before anything struck"
     wrong = [moment - gone + PERIOD_S for moment in (*seen.lost, *seen.leaked)]
@@ -73,6 +78,7 @@ async def measure(cell: Cell, scene: Scene) -> Row:
         lost_by_control=seen.lost_by_control,
         worst_pause_s=round(seen.worst_pause_s, 3),
         differs=tuple(differs),
+        told=scene.told,
         at=time.strftime("%Y-%m-%d"),
     )
 

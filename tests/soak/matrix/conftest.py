@@ -1,30 +1,39 @@
-"""The cells of a run as parameters: `SOAK=all` all, otherwise a slice by `SEED`; one scene for cells that share it."""
+"""The cells of a run as parameters: `SOAK=all` all, `SOAK=rest` those that the file `RESULTS` has no row of, otherwise
+a slice by `SEED`; one scene for cells that share it."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.soak.matrix.cell import Cell
+from tests.soak.matrix.report import Rows, read
 from tests.soak.matrix.scene import Scene
-from tests.soak.matrix.selection import by_chance, default_seed, everything
+from tests.soak.matrix.selection import by_chance, default_seed, everything, without
 
 BUDGET_S = float(os.environ.get("BUDGET") or 420)
-ALL = os.environ.get("SOAK") == "all"
+ALL, REST = (os.environ.get("SOAK") == each for each in ("all", "rest"))
+RESULTS = os.environ.get("RESULTS", "")
 SEED = os.environ.get("SEED") or default_seed()
 
 
 def pytest_report_header() -> str:
-    return "fault matrix: all cells" if ALL else f"fault matrix: cells for {BUDGET_S:g} s, SEED={SEED}"
+    slice_s = f"cells for {BUDGET_S:g} s, SEED={SEED}"
+    return f"fault matrix: {'all cells' if ALL else f'cells that {RESULTS} lacks' if REST else slice_s}"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
-        cells = everything() if ALL else by_chance(SEED, BUDGET_S)
+        cells = everything() if ALL else without(measured()) if REST else by_chance(SEED, BUDGET_S)
         metafunc.parametrize("cell", cells, ids=str)
+
+
+def measured() -> Rows:
+    return read(Path(RESULTS)) if Path(RESULTS).is_file() else {}
 
 
 class Scenes:

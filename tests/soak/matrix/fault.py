@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from tests.soak.matrix.scene import Scene
+from tests.soak.matrix.scene import Board, Scene
 
 BACKENDS = ("nftables", "iptables-nft", "iptables-legacy")
 STORES = ("sqlite", "etcd")
@@ -24,6 +24,8 @@ class Fault:
 
     Packets may be lost only where `cuts` says how the fault itself cuts the path, or `loses` why there is no other way;
     `leaks` and `late` are the same for packets that must not arrive, and for a repair that takes longer than 200 ms.
+    `felt` is a number on the board of the host's agent, greater afterwards if the fault took effect: one that is over
+    within milliseconds cannot see that itself.
     """
 
     group: str
@@ -38,6 +40,7 @@ class Fault:
     leaks: str = ""
     late: str = ""
     late_bound_s: float = REPAIR_BOUND_S
+    felt: Callable[[Board], int] | None = None
 
     def __str__(self) -> str:
         return f"{self.group}: {self.name}"

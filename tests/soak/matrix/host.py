@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.soak.matrix.agent import environment
+from tests.soak.matrix.bird import REFLECTORS
 from tests.soak.matrix.fault import fault
 from tests.soak.matrix.probe import FAR
 from tests.soak.matrix.scene import Scene
@@ -50,8 +51,12 @@ async def inner_end_down(scene: Scene) -> AsyncIterator[None]:
 
 @fault("host", "uplink's address changed for 5 s", cuts="the peers' next hop is gone", lasts_s=5, takes_s=15)
 async def address_changed(scene: Scene) -> AsyncIterator[None]:
+    """The others forget the MAC that they know for it, which would hide the change for half a minute."""
     await scene.run("far", "ip addr del 192.0.2.12/24 dev eth0; ip addr add 192.0.2.112/24 dev eth0")
+    for each in ("near", *REFLECTORS):
+        await scene.run(each, "ip neigh flush dev eth0")
     yield
+    assert "192.0.2.12/" not in await scene.run("far", "ip addr show dev eth0")
     await scene.run("far", "ip addr del 192.0.2.112/24 dev eth0; ip addr add 192.0.2.12/24 dev eth0")
 
 

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
-from tests.soak.matrix.cell import Cell, Row
+from tests.soak.matrix.cell import Cell, Row, complaints
 from tests.soak.matrix.fault import FAULTS, REPAIR_BOUND_S, Fault
 from tests.soak.matrix.selection import everything
 
@@ -27,17 +28,20 @@ cause, or from the blow where nothing has to end, to the last packet that went w
 agents, BIRD and all rows in the kernel were as before. Figures are the worst of the cells named; a sign after them
 points to the reasons below the table. Beside each cell ran a path without tortie, for what the machine loses by itself.
 
-`RESULTS=file SOAK=all scripts/soak` measures every cell, `python -m tests.soak.matrix.report file docs/faults.md`
-writes this section. Without `SOAK=all` as many cells are run as there is time for, by a seed that is printed.
+`RESULTS=file SOAK=all scripts/soak` measures every cell, `SOAK=rest` those that the file lacks, and
+`python -m tests.soak.matrix.report file docs/faults.md` writes this section. Without either as many cells are run as
+there is time for, by a seed that is printed.
 """
 
+Rows: TypeAlias = dict[tuple[str, str, str], Row]  # by fault, backend and store
 
-def read(path: Path) -> dict[tuple[str, str, str], Row]:
+
+def read(path: Path) -> Rows:
     rows = (msgspec.json.decode(line, type=Row) for line in path.read_bytes().splitlines())
     return {(row.fault, row.backend, row.store): row for row in rows}
 
 
-def render(rows: dict[tuple[str, str, str], Row]) -> str:
+def render(rows: Rows) -> str:
     cells = everything()
     found = [(cell, row) for cell in cells if (row := rows.get((str(cell.fault), cell.backend, cell.store)))]
     days = sorted({row.at for _, row in found})
@@ -56,6 +60,8 @@ def render(rows: dict[tuple[str, str, str], Row]) -> str:
     for each in FAULTS:
         lines += _lines(each, [(cell, row) for cell, row in found if cell.fault == each], notes)
     lines += ["", *(f"{number}. {note}" for number, note in enumerate(notes, start=1))]
+    if failed := [f"- {cell}: {'; '.join(wrong)}" for cell, row in found if (wrong := complaints(cell.fault, row))]:
+        lines += ["", "Not as declared:", "", *failed]
     if lacking := _not_run(cells, found):
         lines += ["", "Not run:", "", *lacking]
     return "\n".join(lines).rstrip() + "\n"
@@ -63,7 +69,7 @@ def render(rows: dict[tuple[str, str, str], Row]) -> str:
 
 def _lines(fault: Fault, found: list[tuple[Cell, Row]], notes: list[str]) -> list[str]:
     """A line for all cells of a fault that cost the same, so that what is 0 everywhere is one line."""
-    reasons = [reason for reason in (fault.cuts, fault.loses, fault.leaks, fault.late) if reason]
+    reasons = dict.fromkeys(reason for reason in (fault.cuts, fault.loses, fault.leaks, fault.late) if reason)
     signs = []
     for reason in reasons:
         if reason not in notes:
@@ -78,7 +84,8 @@ def _lines(fault: Fault, found: list[tuple[Cell, Row]], notes: list[str]) -> lis
         where = "all" if len(group) == len(fault.backends) * len(fault.stores) else _names(group)
         worst = [max(row[at] for row in map(_figures, (row for _, row in group))) for at in range(4)]
         figures = " | ".join(f"{figure:g}" for figure in worst)
-        lines.append(f"| {fault} | {where} | {figures} | {', '.join(signs)} |")
+        said = "; ".join(row.told for _, row in group if row.told)
+        lines.append(f"| {fault} | {where} | {figures} | {', '.join([*signs, *([said] if said else [])])} |")
     return lines
 
 

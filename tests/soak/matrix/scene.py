@@ -1,7 +1,8 @@
 """Two hosts with a workload each, two reflectors, and a pair of machines that knows nothing of tortie.
 
 near -- reflector1, reflector2 -- far: the workload of `near` sends to that of `far`, and `far` is the host that is
-struck. What is denied is stopped by far, in either direction.
+struck. What is denied is stopped by far, in either direction; what is allowed inwards, and what is denied outwards,
+is so by the members of a selector's set.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ machines:
   - {{name: left, addresses: [{probe.LEFT}]}}
   - {{name: right, addresses: [{probe.RIGHT}]}}
 workloads:
-  - {{name: wnear, host: near, addresses: [{probe.NEAR}]}}
-  - {{name: wfar, host: far, addresses: [{probe.FAR}]}}
+  - {{name: wnear, host: near, addresses: [{probe.NEAR}], labels: {{scene: matrix}}}}
+  - {{name: wfar, host: far, addresses: [{probe.FAR}], labels: {{scene: matrix}}}}
 resources:
   - apiVersion: projectcalico.org/v3
     kind: IPPool
@@ -82,9 +83,12 @@ resources:
       ingress:
         - action: Allow
           protocol: UDP
+          source: {{selector: scene == 'matrix'}}
           destination: {{ports: [{probe.KEPT}, {probe.FRESH}, {probe.DENIED_OUT}]}}
       egress:
-        - {{action: Deny, protocol: UDP, destination: {{ports: [{probe.DENIED_OUT}]}}}}
+        - action: Deny
+          protocol: UDP
+          destination: {{selector: scene == 'matrix', ports: [{probe.DENIED_OUT}]}}
         - {{action: Allow}}
 """
 
@@ -111,6 +115,7 @@ class Scene:
         self.store = store
         self.layout = Layout(lab.name)
         self.disk = layout.BASE
+        self.told = ""  # what a fault has to say besides, in the row of its cell
 
     @classmethod
     async def make(cls, backend: str, store: str) -> Scene:
@@ -220,9 +225,9 @@ class Scene:
             "iptables-legacy": "iptables-legacy-save; ip6tables-legacy-save; ipset save | sort",
         }[self.backend]
         links = "ip -o link show | cut -d' ' -f2; ip -o -4 address show | cut -d' ' -f2-7"
-        text = await self.run(
-            "far", f"ip route show table all; ip rule; ip neigh show nud permanent; {links}; {rules}", check=False
-        )
+        shown = f"ip route show table all; ip rule; ip neigh show nud permanent; {links}; {rules}"
+        # What they say of rows that go while they list them is no row.
+        text = await self.run("far", f"{{ {shown}; }} 2>/dev/null", check=False)
         lines = (line.strip() for line in text.splitlines() if not SAYS_NOTHING.match(line))
         # Without counters, names made of what a chain says, numbers of links, and what comes after the first minute.
         named = (re.sub(r"\[\d+:\d+\]$|[0-9a-f]{16,}|@if\d+", "", line) for line in lines if MID_STREAM not in line)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.soak.matrix import agent, bird, host, kernel, store  # noqa: F401 - each files its faults
-from tests.soak.matrix.cell import Cell
+from tests.soak.matrix.cell import Cell, Row, complaints
 from tests.soak.matrix.fault import BACKENDS, FAULTS, STORES
 
 SCENE_S = 10.0
@@ -25,6 +26,12 @@ def everything() -> list[Cell]:
         for fault in FAULTS
         if backend in fault.backends and store_name in fault.stores
     ]
+
+
+def without(measured: Mapping[tuple[str, str, str], Row]) -> list[Cell]:
+    """Every cell but those, by fault, backend and store; also those that were not as declared."""
+    rows = ((cell, measured.get((str(cell.fault), cell.backend, cell.store))) for cell in everything())
+    return [cell for cell, row in rows if row is None or complaints(cell.fault, row)]
 
 
 def default_seed() -> str:

@@ -11,10 +11,8 @@ import msgspec
 import pytest
 
 from tests.soak.matrix.cell import Cell, complaints, measure
-from tests.soak.matrix.conftest import SEED, Scenes
+from tests.soak.matrix.conftest import RESULTS, SEED, Scenes
 from tortie.lab import etcd
-
-RESULTS = os.environ.get("RESULTS")
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from tests.soak.matrix.cell import Row, complaints
 from tests.soak.matrix.fault import FAULTS
 from tests.soak.matrix.report import HEADING, render, replaced
-from tests.soak.matrix.selection import by_chance, everything
+from tests.soak.matrix.selection import by_chance, everything, without
 
 CELL = next(cell for cell in everything() if not cell.fault.cuts)
 PERFECT = Row(str(CELL.fault), CELL.backend, CELL.store, 1000, 0, 0, 0.0, 0.5, 0, 0.001, at="2026-01-01")
@@ -37,6 +39,15 @@ def test_a_slice_is_the_same_for_a_seed_and_keeps_to_its_time() -> None:
     assert chosen == by_chance("seed", 300)
     assert chosen != by_chance("another", 300)
     assert 200 < sum(cell.fault.takes_s for cell in chosen) < 300
+
+
+def test_the_rest_is_what_no_row_tells_of_or_one_that_failed() -> None:
+    key = (PERFECT.fault, PERFECT.backend, PERFECT.store)
+    assert [cell for cell in everything() if cell not in without({key: PERFECT})] == [CELL]
+    failed = msgspec.structs.replace(PERFECT, differs=("- a route",))
+    assert CELL in without({key: failed})
+    assert f"- {CELL}: the kernel is not as before: - a route" in render({key: failed})
+    assert "Not as declared" not in render({key: PERFECT})
 
 
 def test_every_fault_has_a_name_of_its_own_in_each_store() -> None:
