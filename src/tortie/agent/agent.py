@@ -322,6 +322,7 @@ class Agent:
                 policy_writes=self._policy.writes,
                 policy_repairs=self._policy.repairs.times,
                 policy_open_ms=self._policy.repairs.open_ms,
+                policy_changed_by=self._policy.repairs.by,
             )
         )
 

@@ -374,6 +374,7 @@ class Enforcement:
                 backend=self.name,
                 repairs=repairs.times,
                 last_open_ms_at_most=repairs.open_ms,
+                last_by=repairs.by,
             )
 
     def _is_meant(self, interface: str) -> bool:

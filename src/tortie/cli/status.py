@@ -167,7 +167,10 @@ def _policy(board: Board) -> str:
         return "not in force"
     repairs = board.get("policy_repairs")
     open_ms = board.get("policy_open_ms")
-    repaired = f", repaired {repairs} times, the last time open for {open_ms} ms at most" if repairs else ""
+    by = f" by {board['policy_changed_by']}" if board.get("policy_changed_by") else ""
+    repaired = (
+        f", repaired {repairs} times, the last time changed{by} and open for {open_ms} ms at most" if repairs else ""
+    )
     return f"{backend}, enforced up to revision {revision}{repaired}"
 
 

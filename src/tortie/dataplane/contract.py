@@ -41,6 +41,7 @@ class Repairs(NamedTuple):
     # Of the last one: from the last look that found all in order to the end of the repair. So long at most something
     # may have passed that policy denies.
     open_ms: int = 0
+    by: str = ""  # of the last one: who did it, as far as the kernel tells
 
 
 class PolicyBackend(Protocol):

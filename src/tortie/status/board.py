@@ -132,5 +132,6 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
     policy_writes: int = 0  # and those of policy
     policy_repairs: int = 0  # how often others changed rows of policy, and they were put right
     policy_open_ms: int = 0  # the last time, for so long at most
+    policy_changed_by: str = ""  # the last time, as far as the kernel tells
     loop_lag_ms: float = 0.0
     vitals: Vitals = Vitals()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.netns.agent.running import RunningAgent
+from tests.netns.agent.test_policy import use
 from tests.netns.conftest import Namespace, NetnsFactory
 from tortie.agent.repairs import LINES
 from tortie.kernel import netns as kernel_netns
@@ -223,3 +224,23 @@ def test_a_namespace_without_its_name_is_found_by_a_process_or_told_of(agent: Ru
 
 def problems(board: dict[str, Any]) -> dict[str, str]:
     return {each["subject"]: each["reason"] for each in board["problems"]}
+
+
+@pytest.mark.parametrize(
+    ("backend", "flush", "program"),
+    [
+        ("iptables-nft", "iptables-nft -F", "iptables-nft"),
+        ("iptables-nft", "nft flush ruleset", "nft"),
+        ("iptables-legacy", "iptables-legacy -F", ""),
+    ],
+)
+def test_who_flushed_policy_is_told_where_the_kernel_tells(
+    agent: RunningAgent, guest: Namespace, backend: str, flush: str, program: str
+) -> None:
+    assert agent.namespace.run(f"ping -c1 -W2 {V4}")
+    use(agent, backend)
+    for number in range(1, 4):
+        with subprocess.Popen(["nsenter", f"--net={agent.namespace.path}", *flush.split()]) as process:
+            assert process.wait(10) == 0
+        board = agent.wait(lambda board, n=number: board["policy_repairs"] == n)  # type: ignore[misc]
+        assert board["policy_changed_by"] == (f"process {process.pid} ({program})" if program else "")

@@ -102,6 +102,7 @@ class IptablesSink:
         self._in_order_at: float | None = None  # when the last pass began that left everything right
         self._repairing = False
         self._repairs = Repairs()
+        self._author = ""  # of what is being repaired
         self._prefixes = prefixes
         self._marks = marks
         self._settings = PolicySettings()
@@ -302,6 +303,7 @@ class IptablesSink:
         if found:
             self._unread |= dict.fromkeys(found, "changed by somebody else")
             self._repairing = self._in_order_at is not None
+            self._author = self._watch.author or self._author
 
     def _repair(self, now: float) -> None:
         if self._unread and self._reading.due(None, now):
@@ -318,8 +320,9 @@ class IptablesSink:
             self._watch.note()
         if self._in_sync:
             if self._repairing and wrote and self._in_order_at is not None:
-                self._repairs = Repairs(self._repairs.times + 1, round(1000 * (monotonic() - self._in_order_at)))
-            self._repairing, self._in_order_at = False, now
+                open_ms = round(1000 * (monotonic() - self._in_order_at))
+                self._repairs = Repairs(self._repairs.times + 1, open_ms, self._author)
+            self._repairing, self._in_order_at, self._author = False, now, ""
 
     def _read(self, kind: Kind) -> None:
         self._without.pop(kind, None)

@@ -29,6 +29,10 @@ class Watch(Protocol):
     def changed(self) -> list[Kind]:
         """Of which rows some may be others than at the last `note`."""
 
+    @property
+    def author(self) -> str:
+        """Who made what `changed` found, in words, as far as the kernel tells."""
+
 
 class KernelWatch:
     """Sizes of tables and sets, events of nf_tables."""
@@ -58,6 +62,10 @@ class KernelWatch:
         if self._fragments.changed():
             found.append(Kind.FRAGMENT)
         return found
+
+    @property
+    def author(self) -> str:
+        return self._xtables.author
 
     def _read_sizes(self) -> Hashable:
         return tuple(ipset.sizes(self._sock, prefix) for prefix in OWN_SET.values())

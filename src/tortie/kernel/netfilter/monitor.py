@@ -6,6 +6,7 @@ invariants of `netlink/events.py` hold; after `Overflow` read the ruleset again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple, TypeAlias
 
 from tortie.kernel.netfilter.change import TABLE, Operation
@@ -31,8 +32,28 @@ class Changed(NamedTuple):
     program: str
     tables: frozenset[tuple[Family, str]]  # in which something changed
 
+    @property
+    def author(self) -> str:
+        """In words, for people."""
+        printable = "".join(each if each.isprintable() else "?" for each in self.program)
+        return f"process {self.process} ({printable})"
+
 
 RulesetEvent: TypeAlias = Changed | Overflow
+
+
+def parse_changed(message: Message, tables: Iterable[tuple[Family, str]] = ()) -> Changed | None:
+    """What ends the messages of a transaction; None for those before. These tell of the tables."""
+    if message.type != NF_TABLES << 8 | Operation.NEW_GENERATION:
+        return None
+    attributes = parse_attributes(message.payload, GENERIC.size)
+    return Changed(
+        generation=number(attributes, _GENERATION),
+        port=message.port,
+        process=number(attributes, _PROCESS),
+        program=attributes.text(_PROGRAM),
+        tables=frozenset(tables),
+    )
 
 
 class RulesetMonitor(EventSocket):
@@ -49,8 +70,9 @@ class RulesetMonitor(EventSocket):
         for message in messages:
             if message.type >> 8 != NF_TABLES:
                 continue
-            if message.type & 0xFF == Operation.NEW_GENERATION:
-                events.append(self._changed(message))
+            if (changed := parse_changed(message, self._tables)) is not None:
+                self._tables.clear()
+                events.append(changed)
             else:
                 family, attributes = open_message(message)
                 self._tables.add((family, attributes.text(TABLE)))
@@ -58,14 +80,3 @@ class RulesetMonitor(EventSocket):
             self._tables.clear()
             events.append(Overflow())
         return events
-
-    def _changed(self, message: Message) -> Changed:
-        attributes = parse_attributes(message.payload, GENERIC.size)
-        tables, self._tables = frozenset(self._tables), set()
-        return Changed(
-            number(attributes, _GENERATION),
-            message.port,
-            number(attributes, _PROCESS),
-            attributes.text(_PROGRAM),
-            tables,
-        )

@@ -25,7 +25,7 @@ from tortie.kernel.netfilter import rule
 from tortie.kernel.netfilter.change import TABLE
 from tortie.kernel.netfilter.message import NETLINK_NETFILTER, NF_TABLES, open_message
 from tortie.kernel.netfilter.message import Family as NfFamily
-from tortie.kernel.netfilter.monitor import GROUPS
+from tortie.kernel.netfilter.monitor import GROUPS, parse_changed
 from tortie.kernel.netfilter.rule import Figures, figures
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netlink.events import EventSocket
@@ -174,6 +174,11 @@ class Xtables:
         """
         return self._watch.changed()
 
+    @property
+    def author(self) -> str:
+        """Who made the last change that was seen, in words; empty where the kernel does not tell: legacy tables."""
+        return self._watch.author
+
     def _run(self, family: Family, action: str, *arguments: str, stdin: str = "") -> str:
         command = [f"{_PROGRAM[family]}-{self._variant}-{action}", *arguments]
         return _output(command, stdin, self._environment)
@@ -203,6 +208,8 @@ def _kernel_error(error: CommandFailed) -> KernelError:
 
 class _LegacySizes:
     """How many rules each table has, and how large they are, as the kernel knows without listing them."""
+
+    author = ""
 
     def __init__(self) -> None:
         self.tables = _tables_at_first()
@@ -238,6 +245,7 @@ class _NftEvents:
 
     def __init__(self) -> None:
         self.tables = _tables_at_first()
+        self.author = ""
         self._events = self._open()
 
     def close(self) -> None:
@@ -248,15 +256,23 @@ class _NftEvents:
         self._events = self._open()
 
     def changed(self) -> frozenset[Family]:
-        found: set[Family] = set()
+        found: set[Family] = set()  # by whole transactions, which end with who made them
+        touched: set[Family] = set()
+        self.author = ""
         while len(found) < len(_FAMILY):
             messages, lost = self._events.receive(_EVENTS_APIECE)
             if lost or self._events.losing:
                 return frozenset(_FAMILY.values())
             if not messages:
                 break
-            found.update(family for each in messages if (family := self._of_ours(each)) is not None)
-        return frozenset(found)
+            for each in messages:
+                if (changed := parse_changed(each)) is not None:
+                    self.author = changed.author if touched else self.author
+                    found |= touched
+                    touched = set()
+                elif (family := self._of_ours(each)) is not None:
+                    touched.add(family)
+        return frozenset(found | touched)
 
     @staticmethod
     def _open() -> EventSocket:
