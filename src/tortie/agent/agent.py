@@ -208,6 +208,7 @@ class Agent:
         if not (self._l3.facts.known or await self._look(now)):
             return False
         self._policy.see(self._l3.facts)
+        self._l3.close(self._policy.uncovered, now)
         if self._policy.apply(now):
             return True
         if self._policy.in_force and not self._graph.filling:

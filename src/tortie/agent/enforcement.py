@@ -80,6 +80,7 @@ class Enforcement:
         self._facts_seen = -1
         self._judged = Judged({}, {})
         self._interfaces: dict[str, Interface] = {}  # of this host, by name
+        self._covered: set[tuple[int, str]] = set()  # strays, by index and name, that policy in force closes
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._leftovers = Leftovers(wake)
         self._settled = False
@@ -137,6 +138,7 @@ class Enforcement:
             if found is not None:
                 self._interfaces[name] = found
         self._note_governed(news)
+        self._covered &= self._strays()
         for backend in self._running.values():
             backend.exempt(exempt)
             backend.observe(news)
@@ -187,6 +189,8 @@ class Enforcement:
             return False
         self._problem = None
         self._settled = not backend.busy
+        if self.in_force:
+            self._covered = self._strays()
         if self._alone != self._made and self._settled and backend.in_sync:
             self._let_others_go(now)
         self._look_for_lacking(now)
@@ -221,6 +225,15 @@ class Enforcement:
     def leaves_alone(self, interface: str) -> bool:
         """The interface is the host's own, whoever names it."""
         return interface in self._state.exempt_interfaces
+
+    @property
+    def uncovered(self) -> frozenset[int]:
+        """Interfaces of workloads, by index, that no endpoint names, until policy in the kernel closes them."""
+        return frozenset(ifindex for ifindex, _ in self._strays() - self._covered)
+
+    def _strays(self) -> set[tuple[int, str]]:
+        names = self._state.governed_interfaces - self._state.interfaces.keys()
+        return {(found.ifindex, name) for name in names if (found := self._interfaces.get(name)) is not None}
 
     @property
     def lacking(self) -> Mapping[ResourceKey, str]:

@@ -65,7 +65,7 @@ async def address_changed(scene: Scene) -> AsyncIterator[None]:
     "workload's interface renamed for 1 s",
     lasts_s=1,
     cuts="an endpoint names its interface, and has none of that name",
-    leaks="an interface is known by its name, so under one without the prefix it passes for the host's own: not solved",
+    leaks="iptables knows names alone: until the agent hears of a new one, what bears it passes for the host's own",
 )
 async def renamed(scene: Scene) -> AsyncIterator[None]:
     name = await scene.host_end()

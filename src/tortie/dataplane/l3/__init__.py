@@ -1,17 +1,20 @@
 """Routes of local workloads: links, sysctls, ARP/NDP, neighbours, direct routes. Always on.
 
 `rows` names the tables, `render` says which rows an endpoint takes, `table` and `responder` are the kernel's
-tables, `facts` is what the kernel tells, `repairs` what others took away, `sink` joins them. `foreign` keeps what the
-kernel drops along with ours, and `removal` takes all of ours out of a host that is reset.
+tables, `gate` what closes an interface by its index, `facts` is what the kernel tells, `repairs` what others took away,
+`sink` joins them. `foreign` keeps what the kernel drops along with ours, and `removal` takes all of ours out of a host
+that is reset.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tortie.dataplane.l3.facts import Facts
+from tortie.dataplane.l3.gate import GateTable
 from tortie.dataplane.l3.governed import GOVERNED, Governed
 from tortie.dataplane.l3.host import HostSettings
 from tortie.dataplane.l3.originals import RECORD, Originals
@@ -61,6 +64,9 @@ def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
         tables[Kind.ASKED] = AskedTable(responder.asked)
         tables[Kind.ANSWER] = AnswerTable(responder.answers)
         tables[Kind.FILTER] = FilterTable(sock, responder)
+    # Without it such an interface is open until policy by names knows the new one.
+    with suppress(KernelError):
+        tables[Kind.GATE] = GateTable(sock)
     facts = Facts(sock, ipv6, Governed(state_dir / GOVERNED))
     repairs = Repairs(sock.port, facts.name)
     return MadeL3(L3(tables, facts, HostSettings(), partial(lookup, sock), program_id, repairs), reason)

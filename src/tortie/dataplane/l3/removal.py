@@ -13,7 +13,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from tortie.conventions import ELEVATED_ROUTE_PROTOCOL, GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
-from tortie.dataplane.l3 import responder
+from tortie.dataplane.l3 import gate, responder
 from tortie.dataplane.l3.foreign import delete_address
 from tortie.dataplane.l3.originals import RECORD, recorded
 from tortie.errors import Gone, KernelError
@@ -74,13 +74,18 @@ class Routing:
 
     def responders(self) -> dict[str, int]:
         return {
-            f"responder on {name}": ifindex
+            f"{what} on {name}": ifindex
             for ifindex, name in self._names.items()
-            if responder.is_attached(self._socket, ifindex)
+            for what, there in (
+                ("responder", responder.is_attached(self._socket, ifindex)),
+                ("gate", gate.hooks_closed(self._socket, ifindex)),
+            )
+            if there
         }
 
     def remove_responders(self) -> None:
         for ifindex in self.responders().values():
+            gate.open_up(self._socket, ifindex)
             responder.detach(self._socket, ifindex)
 
     def workloads(self) -> list[str]:

@@ -21,7 +21,12 @@ AT_READ_BACK = "it was found when the kernel was read back, and whose doing it w
 # Of a neighbour that is deleted two events tell, and between them it may be back already.
 _TOLD_BY_EVENTS = frozenset({Kind.ADDRESS, Kind.NEIGHBOUR, Kind.ROUTE})
 
-_ON_INTERFACE = {Kind.MAC: "MAC", Kind.ANSWER: "answer of the ARP responder", Kind.FILTER: "ARP responder"}
+_ON_INTERFACE = {
+    Kind.MAC: "MAC",
+    Kind.ANSWER: "answer of the ARP responder",
+    Kind.FILTER: "ARP responder",
+    Kind.GATE: "gate",
+}
 
 
 class Repair(NamedTuple):

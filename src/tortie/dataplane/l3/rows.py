@@ -26,6 +26,7 @@ class Kind(IntEnum):
     FILTER = 5  # responder: the program on the interface
     NEIGHBOUR = 6
     ROUTE = 7
+    GATE = 8  # what closes an interface until policy does
 
 
 class RowKey(NamedTuple):

@@ -35,7 +35,7 @@ ROWS_PER_PASS = 100
 LINKS_PER_STEP = 25
 
 # Each of these rows is a question of its own to the kernel; the other tables answer as a whole.
-_READ_BY_KEY = frozenset({Kind.SYSCTL, Kind.MAC, Kind.FILTER})
+_READ_BY_KEY = frozenset({Kind.SYSCTL, Kind.MAC, Kind.FILTER, Kind.GATE})
 
 # What stands in the way of an endpoint may go without an event (a rule, a question the kernel had no answer to).
 JUDGE_AGAIN_S = 1.0
@@ -68,6 +68,7 @@ class L3:
         self._governor: dict[str, EndpointKey] = {}  # interface name -> the endpoint that governs it
         self._rows: dict[EndpointKey | None, Rows] = {}  # None: the host's own
         self._owner: dict[RowKey, EndpointKey | None] = {}
+        self._closed: frozenset[int] = frozenset()  # interfaces by index
         self._unsettled: set[EndpointKey] = set()  # to be judged
         self._failing: set[EndpointKey] = set()  # judged, to be judged again after the next write
         self._judged_at = 0  # `writes` at the last look at the failing ones
@@ -92,6 +93,17 @@ class L3:
                 self._governor[endpoint.interface] = key
         self._render(key)
 
+    def close(self, interfaces: frozenset[int], now: float) -> None:
+        """Takes the interfaces, by index, that no packet may pass whatever they are called, and no others.
+
+        Closes them at once, before anything else is written; `apply` opens those that were closed before.
+        """
+        if interfaces != self._closed:
+            self._closed = interfaces
+            self._render_host()
+            if (gates := self._reconcilers.get(Kind.GATE)) is not None:
+                gates.apply_puts(now)
+
     def observe(self, event: Event) -> None:
         """Takes one event of the kernel; `Overflow` is the caller's to answer with `resync`."""
         change = self.facts.observe(event)
@@ -105,7 +117,7 @@ class L3:
         for name in change.links:
             self._render_interface(name)
         if change.host:
-            self._set_rows(None, self._host.rows(self.facts))
+            self._render_host()
         self._rules_changed |= change.lookups
 
     def resync(self) -> Iterator[None]:
@@ -119,14 +131,14 @@ class L3:
             self._render_interface(name)
             if number % LINKS_PER_STEP == 0:
                 yield
-        self._set_rows(None, self._host.rows(self.facts))
+        self._render_host()
         for kind, reconciler in self._reconcilers.items():
             first, lacked = not reconciler.known, set(reconciler.lacking)
             # Between the steps of reading by key others may be wanted, which nobody has harmed.
             old = set(reconciler.wanted) if kind in _READ_BY_KEY else None
             if kind in _READ_BY_KEY:
                 # A filter of ours may also be left on an interface that no endpoint names any more.
-                others = self.facts.carriers() if kind is Kind.FILTER else ()
+                others = self.facts.carriers() if kind is Kind.FILTER or (kind is Kind.GATE and first) else ()
                 yield from reconciler.resync_by_key(others, ROWS_PER_PASS)
             else:
                 reconciler.resync()
@@ -211,6 +223,10 @@ class L3:
         if self._rules_changed:
             due.append(self._judge_all_at)
         return min((time for time in due if time is not None), default=None)
+
+    def _render_host(self) -> None:
+        closed = {RowKey(Kind.GATE, ifindex): True for ifindex in self._closed}
+        self._set_rows(None, self._host.rows(self.facts) | closed)
 
     def _render_interface(self, name: str) -> None:
         if name in self._governor:
