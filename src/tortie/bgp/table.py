@@ -231,6 +231,8 @@ class Bgp:
             return self._config.read_text(errors="replace")
         except FileNotFoundError:
             return ""
+        except OSError as error:
+            raise BirdError(f"BIRD's configuration cannot be read: {error}") from error
 
     def _read_secrets(self, intent: BgpIntent) -> tuple[Mapping[SecretRef, str], tuple[BgpProblem, ...]]:
         secrets: dict[SecretRef, str] = {}

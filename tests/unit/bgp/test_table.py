@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -203,6 +205,27 @@ async def test_without_an_agent_peers_are_told_of_nothing_until_it_applies_its_i
     assert bird.reloads == 2
     assert (await sink(bird).apply(WANTED)).reloaded
     assert "export none;" not in bird.text
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_without_a_free_descriptor_it_is_an_error_that_may_be_over_later(bird: FakeBird) -> None:
+    bgp = sink(bird)
+    await bgp.apply(WANTED)
+    with no_descriptor_left():
+        for change in (bgp.apply(WANTED), bgp.withdraw(), bgp.look_at_kernel(), bgp.ports()):
+            with pytest.raises(BirdError, match="Too many open files"):
+                await change
+        assert "Too many open files" in (await bgp.state()).problem
+    assert not (await bgp.apply(WANTED)).reloaded
 
 
 async def test_what_is_not_ours_is_not_changed(bird: FakeBird) -> None:

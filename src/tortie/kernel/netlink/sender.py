@@ -34,12 +34,13 @@ def describe(port: int) -> str:
 def ports(process: int) -> frozenset[int]:
     """The port ids of a process's sockets for routes, in the calling thread's network namespace.
 
-    Empty if it has none, has ended or is somebody else's. Takes a look at /proc, some 100 us.
+    Empty if it has none, has ended, or cannot be looked at. Takes a look at /proc, some 100 us.
     """
-    held = set()
+    held, lines = set(), []
     with suppress(OSError):
+        lines = Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:]
         for entry in Path(f"/proc/{process}/fd").iterdir():
             with suppress(OSError):  # closed meanwhile
                 held.add(entry.readlink().name)
-    rows = (line.split() for line in Path("/proc/thread-self/net/netlink").read_text().splitlines()[1:])
+    rows = map(str.split, lines)
     return frozenset(int(row[_PORT]) for row in rows if row[_PROTOCOL] == _ROUTE and f"socket:[{row[_INODE]}]" in held)
