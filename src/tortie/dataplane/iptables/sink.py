@@ -5,7 +5,8 @@ Invariants:
 * A changed policy is its own chains and no others; endpoints that go through the same policies share a chain.
 * A member that comes or goes costs that one member.
 * A kernel without what FRAGMENT needs has all the rest: what it then lets through is said, and waited for by nobody.
-* What others did to our rows is found by what is cheap to ask (`watch`), and repaired by reading them again.
+* What others did to our rows is found by what is cheap to ask (`watch`), and repaired by reading them again, until a
+  reading finds nothing to write.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class IptablesSink:
         self._reading: Backoff[None] = Backoff()
         self._in_order_at: float | None = None  # when the last pass began that left everything right
         self._repairing = False
+        self._repaired_at: float | None = None  # the last writing of the repair under way
         self._repairs = Repairs()
         self._author = ""  # of what is being repaired
         self._prefixes = prefixes
@@ -315,14 +317,20 @@ class IptablesSink:
             self._reading.clear(None)
         if self._unread:
             return
+        before = self._writes
         wrote = self._write(now)
         if wrote:
             self._watch.note()
-        if self._in_sync:
-            if self._repairing and wrote and self._in_order_at is not None:
-                open_ms = round(1000 * (monotonic() - self._in_order_at))
+        if self._repairing and self._writes != before:
+            self._repaired_at = monotonic()
+            # Who is at it may have gone on while it was written, which the watch cannot tell from the writing.
+            self._unread = dict.fromkeys(Kind, "repaired, and to be read again")
+            self._watch.doubt()
+        elif self._in_sync:
+            if self._repaired_at is not None and self._in_order_at is not None:
+                open_ms = round(1000 * (self._repaired_at - self._in_order_at))
                 self._repairs = Repairs(self._repairs.times + 1, open_ms, self._author)
-            self._repairing, self._in_order_at, self._author = False, now, ""
+            self._repairing, self._repaired_at, self._in_order_at, self._author = False, None, now, ""
 
     def _read(self, kind: Kind) -> None:
         self._without.pop(kind, None)
@@ -370,6 +378,8 @@ class IptablesSink:
     def _view(self, now: float) -> View:
         in_sync = self._in_sync
         due = [each.next_due() for each in self._reconcilers.values()]
+        if self._unread and self._started:
+            due.append(max(now, self._reading.due_at(None)))
         return View(
             lacking={} if in_sync else dict(self._lacking()),
             pending=tuple(self._pending()),
