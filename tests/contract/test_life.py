@@ -307,6 +307,7 @@ def test_what_others_flush_comes_back_where_the_kernel_cannot_keep_them_from_it(
             assert sorted(host.ruleset().split()) == sorted(before.split())
             assert host.passes(ALLOWED, DENIED) == [True, False]
             assert host.backend.repairs.open_ms > 0
+            assert host.backend.repairs.by.endswith(" (nft)")
     finally:
         host.stop()
         host.socket.close()

@@ -363,7 +363,8 @@ class NftablesBackend:
             return
         before, self._writes_before_repair = self._writes_before_repair, None
         if before not in (None, self.writes) and self._in_order_at is not None:
-            self._repairs = Repairs(self._repairs.times + 1, round(1000 * (now - self._in_order_at)))
+            by = self._watch.author if self._watch is not None else ""
+            self._repairs = Repairs(self._repairs.times + 1, round(1000 * (now - self._in_order_at)), by)
         self._in_order_at = now
 
     def missing(self, key: ObjectKey) -> str:

@@ -18,14 +18,18 @@ class TableWatch:
     def __init__(self, sock: NetfilterSocket) -> None:
         self._port = sock.port
         self._monitor = RulesetMonitor()
+        self.author = ""  # of the last change that was found, in words; empty when it cannot be told
 
     def close(self) -> None:
         self._monitor.close()
 
     def changed(self) -> bool:
         """Whether somebody else did since the last call; also when it cannot be told any more."""
-        found = any(
-            not isinstance(event, Changed) or (event.port != self._port and _OURS in event.tables)
+        found = [
+            event
             for event in self._monitor.read(_EVENTS_APIECE)
-        )
-        return found or self._monitor.losing
+            if not isinstance(event, Changed) or (event.port != self._port and _OURS in event.tables)
+        ]
+        if found:
+            self.author = found[-1].author if isinstance(found[-1], Changed) else ""
+        return bool(found) or self._monitor.losing
