@@ -22,6 +22,7 @@ from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.datatype import IFNAME, VERDICT, ifname
 from tortie.kernel.netfilter.elements import Element
 from tortie.kernel.netfilter.message import Family
+from tortie.kernel.netfilter.removal import remove
 from tortie.kernel.netfilter.rule import figures, zeroed
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.table import OWNED, Table, TableFlag
@@ -177,7 +178,7 @@ def remove_fragment_table(variant: Variant) -> None:
     with NetfilterSocket() as sock:
         for each in _standing(sock, variant):
             commit(sock, [table.put(each)])
-            commit(sock, [table.delete(Family.INET, each.name)])
+            remove(sock, Family.INET, each.name)
 
 
 def count_fragment_drops(variant: Variant) -> Mapping[Reason, Count]:

@@ -27,6 +27,7 @@ from tortie.kernel.netfilter import chain, elements, rule, sets, table
 from tortie.kernel.netfilter.change import Change
 from tortie.kernel.netfilter.elements import Element
 from tortie.kernel.netfilter.message import Family
+from tortie.kernel.netfilter.removal import remove
 from tortie.kernel.netfilter.rule import Figures, figures, resumed, zeroed
 from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.statement import Decide
@@ -65,7 +66,7 @@ def remove_table(sock: NetfilterSocket) -> None:
     """Takes the table away with all that is in it. Idempotent; an orphan has to be adopted first."""
     if _stands(sock):
         open_table(sock)
-        commit(sock, [table.delete(Family.INET, TABLE)])
+        remove(sock, Family.INET, TABLE)
 
 
 def _stands(sock: NetfilterSocket) -> bool:
