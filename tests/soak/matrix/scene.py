@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import re
 import subprocess
@@ -153,7 +154,7 @@ class Scene:
 
     def process(self, member: str, program: str) -> Process:
         """The daemon itself, which is older than the programs that it runs."""
-        return min(self._processes(member, program))
+        return min(self._processes(member, program), key=lambda each: started(each.pid))
 
     def runs(self, member: str, program: str) -> bool:
         return bool(self._processes(member, program))
@@ -258,6 +259,14 @@ def small_disk() -> Path:
     made = Path(tempfile.mkdtemp(prefix="tt-matrix-"))
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tt-matrix", str(made)], check=True)
     return made
+
+
+def started(pid: int) -> float:
+    """When the process began, in ticks since the machine did; numbers of processes come again and say nothing of it."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+    except OSError:
+        return math.inf
 
 
 class Probing:
