@@ -15,6 +15,7 @@ from tests.soak.matrix.report import Rows, read
 from tests.soak.matrix.scene import Scene
 from tests.soak.matrix.selection import by_chance, default_seed, everything, without
 
+HANGS_AFTER_S = 600.0  # and four times what it takes
 BUDGET_S = float(os.environ.get("BUDGET") or 420)
 ALL, REST = (os.environ.get("SOAK") == each for each in ("all", "rest"))
 RESULTS = os.environ.get("RESULTS", "")
@@ -29,7 +30,10 @@ def pytest_report_header() -> str:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "cell" in metafunc.fixturenames:
         cells = everything() if ALL else without(measured()) if REST else by_chance(SEED, BUDGET_S)
-        metafunc.parametrize("cell", cells, ids=str)
+        # By time a cell ends that hangs, and no other: how many steps an apply has, the agent says.
+        limits = [pytest.mark.timeout(HANGS_AFTER_S + 4 * cell.fault.takes_s) for cell in cells]
+        each = [pytest.param(cell, id=str(cell), marks=limit) for cell, limit in zip(cells, limits, strict=True)]
+        metafunc.parametrize("cell", each)
 
 
 def measured() -> Rows:

@@ -17,7 +17,6 @@ from tortie.lab import etcd
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root"),
     pytest.mark.skipif(shutil.which("bird") is None, reason="BIRD is not installed"),
-    pytest.mark.timeout(900),
 ]
 
 
