@@ -23,11 +23,10 @@ from tortie.dataplane.l3.repairs import Repair
 from tortie.errors import BirdError
 from tortie.kernel.netlink import sender
 from tortie.kernel.netlink.monitor import Event, RouteAdded, RouteDeleted
-from tortie.kernel.netlink.route import Route
+from tortie.kernel.netlink.route import PROTOCOL_BIRD, Route
 
 LOG = structlog.get_logger(__name__)
 
-PROTOCOL_BIRD = 12  # include/uapi/linux/rtnetlink.h
 # Who flushes sends many deletions: BIRD looks when no more came for as long, but does not wait longer than that.
 PAUSE_S, PAUSES = 0.02, 5
 GAP_S = 0.5

@@ -16,15 +16,12 @@ from tortie.conventions import ELEVATED_ROUTE_PROTOCOL, GATEWAY_V4, ROUTE_PROTOC
 from tortie.kernel.netlink import address, link, route
 from tortie.kernel.netlink.address import Address
 from tortie.kernel.netlink.link import Link
-from tortie.kernel.netlink.route import SCOPE_HOST, TYPE_UNICAST, Route
+from tortie.kernel.netlink.route import PROTOCOL_BIRD, PROTOCOL_RA, SCOPE_HOST, TYPE_UNICAST, Route
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 # FelixConfiguration's InterfacePrefix, unless it says otherwise; that is in the datastore.
 PREFIXES = ("cali", "tap")
 
-# include/uapi/linux/rtnetlink.h: who made a route
-PROTOCOL_RA = 9
-PROTOCOL_BIRD = 12
 FELIX_ROUTE_PROTOCOL = 80
 
 _IPV6 = Path("/proc/sys/net/ipv6")  # not there: a kernel without, or told at its start to do without

@@ -34,11 +34,8 @@ from tortie.kernel.netlink.monitor import (
     RuleChanged,
 )
 from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
-from tortie.kernel.netlink.route import SCOPE_HOST, TABLE_MAIN, Route
+from tortie.kernel.netlink.route import PROTOCOL_RA, SCOPE_HOST, TABLE_MAIN, Route
 from tortie.kernel.netlink.socket import NetlinkSocket
-
-# include/uapi/linux/rtnetlink.h: who made a route
-PROTOCOL_RA = 9
 
 
 class Change(NamedTuple):

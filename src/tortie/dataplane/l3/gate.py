@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from tortie.errors import Exists, KernelError, TortieError
+from tortie.errors import KernelError, TortieError
 from tortie.kernel.bpf.program import Program
 from tortie.kernel.netlink import tc
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -39,9 +39,9 @@ class GateTable:
         failed: dict[int, TortieError] = {}
         for ifindex in rows:
             try:
-                tc.add_clsact(self._socket, ifindex)
                 for hook in tc.Hook:
-                    self._close(ifindex, hook)
+                    descriptor = self._program.descriptor
+                    tc.claim(self._socket, ifindex, hook, _PRIORITY, _HANDLE, _FILTER_NAME, descriptor)
             except KernelError as error:
                 failed[ifindex] = error
         return failed
@@ -56,17 +56,10 @@ class GateTable:
                 failed[ifindex] = error
         return failed
 
-    def _close(self, ifindex: int, hook: tc.Hook) -> None:
-        there = _at_our_place(self._socket, ifindex, hook)
-        if there is not None and there.name != _FILTER_NAME:
-            raise Exists(f"filter {_PRIORITY}:{_HANDLE} of interface {ifindex} is somebody else's: move it")
-        if there is None:
-            tc.put_filter(self._socket, ifindex, hook, _PRIORITY, _HANDLE, _FILTER_NAME, self._program.descriptor)
-
 
 def hooks_closed(sock: NetlinkSocket, ifindex: int) -> list[tc.Hook]:
     """Where a gate of ours stands on the interface."""
-    there = ((hook, _at_our_place(sock, ifindex, hook)) for hook in tc.Hook)
+    there = ((hook, tc.at(sock, ifindex, hook, _PRIORITY, _HANDLE)) for hook in tc.Hook)
     return [hook for hook, found in there if found is not None and found.name == _FILTER_NAME]
 
 
@@ -74,8 +67,3 @@ def open_up(sock: NetlinkSocket, ifindex: int) -> None:
     """Takes the gate away; idempotent."""
     for hook in hooks_closed(sock, ifindex):
         tc.delete_filter(sock, ifindex, hook, _PRIORITY, _HANDLE)
-
-
-def _at_our_place(sock: NetlinkSocket, ifindex: int, hook: tc.Hook) -> tc.Filter | None:
-    rows = tc.filters(sock, ifindex, hook)
-    return next((row for row in rows if (row.priority, row.handle) == (_PRIORITY, _HANDLE)), None)

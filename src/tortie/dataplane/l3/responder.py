@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from tortie.dataplane.l3.rows import Address, Asked, AskedKey
-from tortie.errors import Exists, Gone, KernelError, TortieError, Unsupported
+from tortie.errors import Gone, KernelError, TortieError, Unsupported
 from tortie.kernel.bpf import pin
 from tortie.kernel.bpf.elf import parse
 from tortie.kernel.bpf.load import load
@@ -146,12 +146,8 @@ class FilterTable:
         failed: dict[int, TortieError] = {}
         for ifindex in rows:
             try:
-                tc.add_clsact(self._socket, ifindex)
-                there = self._there(ifindex)
-                if there is not None and there.name != _FILTER_NAME:
-                    raise Exists(f"filter {_PRIORITY}:{_HANDLE} of interface {ifindex} is somebody else's: move it")
                 descriptor = self._responder.program.descriptor
-                tc.put_filter(self._socket, ifindex, tc.Hook.INGRESS, _PRIORITY, _HANDLE, _FILTER_NAME, descriptor)
+                tc.claim(self._socket, ifindex, tc.Hook.INGRESS, _PRIORITY, _HANDLE, _FILTER_NAME, descriptor)
             except KernelError as error:
                 failed[ifindex] = error
         return failed
@@ -191,8 +187,7 @@ def pins(bpffs: Path) -> list[Path]:
 
 
 def _at_our_place(sock: NetlinkSocket, ifindex: int) -> tc.Filter | None:
-    rows = tc.filters(sock, ifindex, tc.Hook.INGRESS)
-    return next((row for row in rows if (row.priority, row.handle) == (_PRIORITY, _HANDLE)), None)
+    return tc.at(sock, ifindex, tc.Hook.INGRESS, _PRIORITY, _HANDLE)
 
 
 def _read_object() -> bytes:

@@ -22,11 +22,10 @@ from tortie.bgp.control import Control, Unreachable
 from tortie.bootstrap import Bootstrap
 from tortie.doctor import processes
 from tortie.doctor.bird import greet
-from tortie.doctor.network import PROTOCOL_BIRD
 from tortie.errors import BirdError, TortieError
 from tortie.host.withdrawal import sink, wait_silent
 from tortie.kernel.netlink import route
-from tortie.kernel.netlink.route import Route
+from tortie.kernel.netlink.route import PROTOCOL_BIRD, Route
 from tortie.kernel.netlink.socket import NetlinkSocket
 from tortie.kernel.run import run_blocking
 

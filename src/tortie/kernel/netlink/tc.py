@@ -96,13 +96,22 @@ def put_filter(
 ) -> None:
     """Makes the program (a descriptor) run at the hook, in the place of the filter of that priority and handle.
 
-    The kernel replaces whatever bpf filter stands there: look at `filters` first. `Refused` without clsact.
+    The kernel replaces whatever bpf filter stands there; `claim` replaces our own alone. `Refused` without clsact.
     """
     info = priority << 16 | _ALL_PROTOCOLS
     options = nested(_OPTIONS, u32(_BPF_FD, program), text(_BPF_NAME, name), u32(_BPF_FLAGS, _BPF_DIRECT_ACTION))
     body = _TC_MESSAGE.pack(socket.AF_UNSPEC, 0, 0, ifindex, handle, hook, info)
     doing = f"attach {name} to link {ifindex} {hook.name.lower()}"
     sock.request(NEW_FILTER, CREATE, body + text(_KIND, "bpf") + options, doing)
+
+
+def claim(sock: NetlinkSocket, ifindex: int, hook: Hook, priority: int, handle: int, name: str, program: int) -> None:
+    """The same, and clsact before it; `Exists` if a filter of another name stands there."""
+    add_clsact(sock, ifindex)
+    there = at(sock, ifindex, hook, priority, handle)
+    if there is not None and there.name != name:
+        raise Exists(f"filter {priority}:{handle} of interface {ifindex} is somebody else's: move it")
+    put_filter(sock, ifindex, hook, priority, handle, name, program)
 
 
 def delete_filter(sock: NetlinkSocket, ifindex: int, hook: Hook, priority: int, handle: int) -> None:
@@ -116,8 +125,14 @@ def delete_filter(sock: NetlinkSocket, ifindex: int, hook: Hook, priority: int, 
         return
     except KernelError:
         # Without qdisc or chain the kernel says EINVAL, as for many other reasons.
-        if any((row.priority, row.handle) == (priority, handle) for row in filters(sock, ifindex, hook)):
+        if at(sock, ifindex, hook, priority, handle) is not None:
             raise
+
+
+def at(sock: NetlinkSocket, ifindex: int, hook: Hook, priority: int, handle: int) -> Filter | None:
+    """The filter of that priority and handle."""
+    rows = filters(sock, ifindex, hook)
+    return next((row for row in rows if (row.priority, row.handle) == (priority, handle)), None)
 
 
 def filters(sock: NetlinkSocket, ifindex: int, hook: Hook) -> list[Filter]:
