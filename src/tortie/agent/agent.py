@@ -272,7 +272,9 @@ class Agent:
             self._measured.begin("enforced", now)
             self._policy.take(changes.policy)
             if self._graph.filling:
-                # Members mostly stay: a collection that walks all of them holds the loop for 0.1 s and more.
+                # Members mostly stay: a collection that walks all of them holds the loop for 0.1 s and more. What is
+                # young is collected before: garbage that is frozen is garbage for ever.
+                gc.collect(1)
                 gc.freeze()
         if changes.bgp is not None:
             self._measured.begin("bgp", now)

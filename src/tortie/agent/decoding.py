@@ -69,7 +69,11 @@ class Decoding:
 
 
 def _decoded(value: Value) -> Found:
-    """Without collections meanwhile: one would walk all that comes into being, and hold the loop for 0.1 s."""
+    """Without collections meanwhile: one would walk all that comes into being, and hold the loop for 0.1 s.
+
+    What is young is collected before: garbage that is frozen is garbage for ever.
+    """
+    gc.collect(1)
     gc.disable()
     try:
         return from_store(value.key, value.data, value.revision)
