@@ -24,6 +24,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.reflected import RESOURCES
 from bench.turns import percentile, print_table
 from tortie.cli.agent_client import post
 from tortie.kernel import netns
@@ -52,19 +53,6 @@ workloads:
   - {name: first, host: a, addresses: [10.65.255.1]}
   - {name: second, host: b, addresses: [10.65.255.2]}
   - {name: third, host: c, addresses: [10.65.255.3]}
-resources:
-  - apiVersion: projectcalico.org/v3
-    kind: IPPool
-    metadata: {name: workloads}
-    spec: {cidr: 10.65.0.0/16}
-  - apiVersion: projectcalico.org/v3
-    kind: BGPConfiguration
-    metadata: {name: default}
-    spec: {nodeToNodeMeshEnabled: false, asNumber: 64512}
-  - apiVersion: projectcalico.org/v3
-    kind: BGPPeer
-    metadata: {name: nodes-to-reflector}
-    spec: {nodeSelector: "!has(role)", peerSelector: role == 'reflector'}
 """
 
 
@@ -158,7 +146,7 @@ class Fleet:
 @pytest.mark.timeout(1200)
 @pytest.mark.skipif(shutil.which("bird") is None, reason="BIRD is not installed")
 def test_fleet(lab_name: str) -> None:
-    wanted = topology.renamed(topology.parse(TOPOLOGY, "fleet"), lab_name)
+    wanted = topology.renamed(topology.parse(TOPOLOGY + RESOURCES, "fleet"), lab_name)
     assert asyncio.run(up(wanted, print, wait_s=30)) == {}
     fleet = Fleet(Layout(lab_name))
     answered: dict[str, list[float]] = {}

@@ -20,6 +20,7 @@ from itertools import count
 
 import pytest
 
+from bench.reflected import RESOURCES
 from bench.turns import print_table, take_turns
 from bench.witness import Witness
 from tortie.cli.agent_client import post
@@ -51,19 +52,6 @@ hosts:
 workloads:
   - {name: first, host: attaching, addresses: [10.65.255.1]}
   - {name: second, host: birdonly, addresses: [10.65.255.2]}
-resources:
-  - apiVersion: projectcalico.org/v3
-    kind: IPPool
-    metadata: {name: workloads}
-    spec: {cidr: 10.65.0.0/16}
-  - apiVersion: projectcalico.org/v3
-    kind: BGPConfiguration
-    metadata: {name: default}
-    spec: {nodeToNodeMeshEnabled: false, asNumber: 64512}
-  - apiVersion: projectcalico.org/v3
-    kind: BGPPeer
-    metadata: {name: nodes-to-reflector}
-    spec: {nodeSelector: "!has(role)", peerSelector: role == 'reflector'}
 """
 
 
@@ -80,7 +68,7 @@ def name(place: str, event: Event) -> str:
 
 @pytest.fixture
 def lab(lab_name: str) -> Layout:
-    wanted = topology.renamed(topology.parse(TOPOLOGY, "propagation"), lab_name)
+    wanted = topology.renamed(topology.parse(TOPOLOGY + RESOURCES, "propagation"), lab_name)
     assert asyncio.run(up(wanted, print, wait_s=30)) == {}
     (agent,) = (each for each in running(lab_name) if each.mark == Mark(lab_name, "birdonly", "agent"))
     descriptor = os.pidfd_open(agent.pid)
