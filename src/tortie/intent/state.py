@@ -118,9 +118,7 @@ class PolicyState(msgspec.Struct, kw_only=True):
     hosts: frozenset[Address] = frozenset()  # of all nodes
     settings: PolicySettings = PolicySettings()
     exempt_interfaces: frozenset[str] = frozenset()  # begin like a workload's, or an endpoint names them, and are none
-    governed_interfaces: frozenset[str] = (
-        frozenset()
-    )  # are, or have been, a workload's though their names do not say so
+    governed_interfaces: frozenset[str] = frozenset()  # are or were a workload's, though their names do not say so
 
     def take(self, changes: PolicyChanges) -> None:
         """Costs as much as there is in the changes."""

@@ -22,11 +22,12 @@ from tortie.dataplane.iptables.dispatch import Ours
 from tortie.dataplane.iptables.fragments import Sender, Unasked, fragment_skeleton, fragments_from
 from tortie.dataplane.iptables.hooks import hooks
 from tortie.dataplane.iptables.hosts import host_rows, places_of, policies_of
-from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Kind, RowKey, Rows
+from tortie.dataplane.iptables.rows import FILTER, MANGLE, RAW, Kind, RowKey, RowValue
 from tortie.dataplane.iptables.sets import Sets
 from tortie.dataplane.iptables.skeleton import arrival, dispatch, skeleton
 from tortie.dataplane.iptables.translation import Translation, translation_rows
 from tortie.dataplane.iptables.watch import Watch
+from tortie.dataplane.wanted import Owner, WantedRows
 from tortie.errors import KernelError, Unsupported
 from tortie.intent.interface import Interface
 from tortie.intent.policy import (
@@ -48,8 +49,6 @@ from tortie.reconcile import Backoff, Reconciler, Table
 WATCH_S = 0.1
 # One line each for `ipset restore`, whose text should not become too large.
 MEMBERS_PER_PASS = 50_000
-
-Owner = tuple[str, object]
 
 _SKELETON: Owner = ("skeleton", None)
 _HOOKS: Owner = ("hooks", None)
@@ -118,9 +117,8 @@ class IptablesSink:
         self._users: dict[Use, set[ObjectKey]] = {}
         self._names: dict[Use, str] = {}
         self._senders: dict[str, Sender] = {}  # by interface
-        self._sets = Sets(lambda set_id, rows: self._set_rows(("set", set_id), rows), self._reconcilers[Kind.MEMBER])
-        self._rows: dict[Owner, Rows] = {}
-        self._owners: dict[RowKey, set[Owner]] = {}
+        self._rows = WantedRows[RowKey, RowValue](self._reconcilers)
+        self._sets = Sets(lambda set_id, rows: self._rows.put(("set", set_id), rows), self._reconcilers[Kind.MEMBER])
         self._render_skeleton()
         self._render_dispatch()
         self._render_hosts()
@@ -165,7 +163,7 @@ class IptablesSink:
         self._policies.pop(key, None)
         if policy is not None:
             self._policies[key] = policy
-        self._set_rows(("policy", key), policy_rows(policy) if policy is not None else {})
+        self._rows.put(("policy", key), policy_rows(policy) if policy is not None else {})
         for table, keys in self._host_policies.items():
             if key in keys:
                 self._render_host_policy(key, table)
@@ -176,24 +174,24 @@ class IptablesSink:
             self._workloads[key] = workload
             for use in _uses(workload):
                 self._add_use(use, key)
-        self._set_rows(("arrival", key), arrival(workload) if workload is not None else {})
+        self._rows.put(("arrival", key), arrival(workload) if workload is not None else {})
         for use in set(_uses(before)) - set(_uses(workload)):
             self._users[use].discard(key)
             if not self._users[use]:
                 del self._users[use], self._names[use]
-                self._set_rows(("use", use), {})
+                self._rows.put(("use", use), {})
 
     def _add_use(self, use: Use, key: ObjectKey) -> None:
         users = self._users.setdefault(use, set())
         if not users:
             name, rows = endpoint_chain(use.chain, use.direction, self._marks)
             self._names[use] = name
-            self._set_rows(("use", use), rows)
+            self._rows.put(("use", use), rows)
         users.add(key)
 
     def _render_skeleton(self) -> None:
         rows = skeleton(self._settings, self._marks) | fragment_skeleton(self._prefixes)
-        self._set_rows(_SKELETON, rows)
+        self._rows.put(_SKELETON, rows)
 
     def _render_dispatch(self) -> None:
         """Of endpoints that name one interface the lowest key has it."""
@@ -206,7 +204,7 @@ class IptablesSink:
             senders.setdefault(workload.interface, workload)
         for name in self._facts.exempt:
             by_interface.pop(name, None)
-        self._set_rows(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt, self._governed))
+        self._rows.put(_DISPATCH, dispatch(by_interface, self._prefixes, self._facts.exempt, self._governed))
         self._render_fragments(senders)
 
     def _render_fragments(self, workloads: Mapping[str, WorkloadPolicy]) -> None:
@@ -215,10 +213,10 @@ class IptablesSink:
         senders: dict[str, Sender] = {**closed, **workloads, **own}
         before, self._senders = self._senders, senders
         for name in before.keys() - senders.keys():
-            self._set_rows(("fragments", name), {})
+            self._rows.put(("fragments", name), {})
         for name, sender in senders.items():
             if before.get(name) is not sender:
-                self._set_rows(("fragments", name), fragments_from(name, sender))
+                self._rows.put(("fragments", name), fragments_from(name, sender))
 
     def _render_hosts(self) -> None:
         ours = self._ours
@@ -229,13 +227,13 @@ class IptablesSink:
             for key in before ^ wanted:
                 self._render_host_policy(key, table)
         rows = host_rows(hosts, self._settings, self._marks, ours)
-        self._set_rows(_HOSTS, rows)
-        self._set_rows(_HOOKS, hooks(places_of(hosts), self._marks, ours))
+        self._rows.put(_HOSTS, rows)
+        self._rows.put(_HOOKS, hooks(places_of(hosts), self._marks, ours))
 
     def _render_host_policy(self, key: ObjectKey, table: str) -> None:
         """A policy in the tables where nobody but host endpoints is asked."""
         policy = self._policies.get(key) if key in self._host_policies[table] else None
-        self._set_rows((f"policy in {table}", key), policy_rows(policy, table) if policy is not None else {})
+        self._rows.put((f"policy in {table}", key), policy_rows(policy, table) if policy is not None else {})
 
     def _render_translation(self) -> None:
         workloads = (self._workloads[key] for key in sorted(self._workloads))
@@ -246,7 +244,7 @@ class IptablesSink:
             settings=self._settings,
             ours=self._ours,
         )
-        self._set_rows(_TRANSLATION, translation_rows(wanted))
+        self._rows.put(_TRANSLATION, translation_rows(wanted))
 
     @property
     def _ours(self) -> Ours:
@@ -258,23 +256,6 @@ class IptablesSink:
     def _governed(self) -> frozenset[str]:
         """The interfaces that are, or have been, a workload's though their names do not say so."""
         return frozenset(name for name, found in self._facts.interfaces.items() if found.governed) - self._facts.exempt
-
-    # --- Rows
-
-    def _set_rows(self, owner: Owner, rows: Rows) -> None:
-        """What an owner wants from now on. Owners may want the same row, and then say the same of it."""
-        old = self._rows.pop(owner, {})
-        if rows:
-            self._rows[owner] = rows
-        for row, value in rows.items():
-            self._owners.setdefault(row, set()).add(owner)
-            self._reconcilers[row.kind].want(row.key, value)
-        for row in old.keys() - rows.keys():
-            owners = self._owners[row]
-            owners.discard(owner)
-            if not owners:
-                del self._owners[row]
-                self._reconcilers[row.kind].unwant(row.key)
 
     # --- The kernel
 

@@ -1,8 +1,8 @@
 """Policy by nftables, in a table of our own.
 
-`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `wanted` keeps
-who wants them; `sets` has what is in the selectors' sets, and `cover` keeps the prefixes of these apart; `table` is the
-kernel's side and `watch` sees what others do to it; `sink` joins them; `counting` and `drops` read what was counted.
+`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `sets` has what
+is in the selectors' sets, and `cover` and `ordered` keep the prefixes of these apart; `table` is the kernel's side and
+`watch` sees what others do to it; `sink` joins them; `counting` and `drops` read what was counted.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import address_sets, member_of, port_sets
-from tortie.dataplane.nftables.rows import MemberKey, Rows
-from tortie.dataplane.nftables.wanted import WantedRows
+from tortie.dataplane.nftables.rows import MemberKey, RowKey, Rows, RowValue
+from tortie.dataplane.wanted import WantedRows
 from tortie.intent.policy import FAMILIES, AddressSet, Family, Member, Network, PortSet, SetId
 from tortie.reconcile import Reconciler
 
@@ -23,7 +23,7 @@ GOING_PER_STEP = 1000
 class SelectorSets:
     """Wants the sets as `rows`, and what is in them of `members`."""
 
-    def __init__(self, rows: WantedRows, members: Reconciler[MemberKey, None]) -> None:
+    def __init__(self, rows: WantedRows[RowKey, RowValue], members: Reconciler[MemberKey, None]) -> None:
         self._rows = rows
         self._reconciler = members
         self._members: dict[SetId, set[MemberKey]] = {}

@@ -22,7 +22,7 @@ from tortie.dataplane.nftables.chains import Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
 from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.policies import Policies
-from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows
+from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, RowValue
 from tortie.dataplane.nftables.sets import SelectorSets
 from tortie.dataplane.nftables.skeleton import (
     RECEIVER,
@@ -37,8 +37,8 @@ from tortie.dataplane.nftables.skeleton import (
 )
 from tortie.dataplane.nftables.table import ChainTable, MemberTable
 from tortie.dataplane.nftables.translation import floating, outgoing
-from tortie.dataplane.nftables.wanted import Owner, WantedRows
 from tortie.dataplane.nftables.watch import TableWatch
+from tortie.dataplane.wanted import Owner, WantedRows
 from tortie.errors import KernelError
 from tortie.intent.interface import Interface
 from tortie.intent.policy import (
@@ -110,7 +110,7 @@ class NftablesBackend:
         self._interfaces: dict[str, Interface] = {}  # of this host
         self._endpoints_of: dict[str, list[ObjectKey]] = {}  # by interface; the first has it
         self._others: set[str] = set()  # interfaces that begin like no workload's, and are or were one's
-        self._rows = WantedRows(self._reconcilers)
+        self._rows = WantedRows[RowKey, RowValue](self._reconcilers)
         self._sets = SelectorSets(self._rows, self._reconcilers[Kind.MEMBER])
         self._policies = Policies(self._sets.has_networks)
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
@@ -210,6 +210,8 @@ class NftablesBackend:
         before = self._workloads.pop(key, None)
         if before is not None:
             self._endpoints_of[before.interface].remove(key)
+            if not self._endpoints_of[before.interface]:
+                del self._endpoints_of[before.interface]
         if key in self._with_floating or (workload is not None and workload.floating):
             self._floating_changed = True
             self._with_floating.discard(key)
@@ -224,7 +226,8 @@ class NftablesBackend:
             self._users[use].discard(key)
             if not self._users[use]:
                 self._forget_use(use)
-        self._render_endpoint(key)
+        if workload is None:
+            self._render_endpoint(key)
         for name in {each.interface for each in (before, workload) if each is not None}:
             self._render_interface(name)
 
