@@ -2,8 +2,8 @@
 
 A packet keeps to the rules that stood when it came to a base chain, and asks sets and maps as they are when it gets
 there (net/netfilter/nf_tables_core.c, nft_do_chain; nft_set_hash.c). One that is under way while a table goes in a
-single transaction finds its maps empty, and meets the rules behind them: of 47 removals under a flood of pings 7 lost
-one, and none of 28 where the base chains went first.
+single transaction finds its maps empty, and meets the rules behind them: 47 removals under a flood of pings cost 7 of
+them, and 28 where the base chains went first none.
 """
 
 from __future__ import annotations
