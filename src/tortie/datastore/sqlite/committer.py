@@ -12,11 +12,12 @@ Invariants:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
+from tortie.datastore.grouping import Group, Grouping
 from tortie.datastore.sqlite.file import Locked, StoreFile, Work
 from tortie.errors import Unavailable
 
@@ -24,14 +25,6 @@ T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.001
 LONGEST_PAUSE_S = 0.05
-
-
-class _Waiting(NamedTuple):
-    """A write that has no answer yet."""
-
-    work: Work[Any]
-    done: asyncio.Future[Any]
-    give_up: float
 
 
 class Committer:
@@ -42,70 +35,41 @@ class Committer:
         self._thread = thread
         self._patience_s = patience_s
         self._locked = locked
-        self._waiting: list[_Waiting] = []
-        self._task: asyncio.Task[None] | None = None
+        self._writes: Grouping[Work[Any]] = Grouping(self._commit)
+        self._pause_s = FIRST_PAUSE_S
         self._refusal: Unavailable | None = None
 
     async def write(self, work: Work[T]) -> T:
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[T] = loop.create_future()
-        self._waiting.append(_Waiting(work, done, loop.time() + self._patience_s))
-        if self._task is None:
-            self._task = loop.create_task(self._commit_all())
-        return await done
+        written: T = await self._writes.ask(work)
+        return written
 
     def refuse(self, error: Unavailable) -> None:
         """From now on every write is answered with an error, but for those that are being committed."""
         self._refusal = error
 
-    async def _commit_all(self) -> None:
-        pause_s = FIRST_PAUSE_S
-        try:
-            while self._waiting:
-                group, self._waiting = self._waiting, []
-                if self._refusal is not None:
-                    self._answer(group, [self._refusal] * len(group))
-                    continue
-                group = [waiting for waiting in group if not waiting.done.done()]
-                if await self._commit(group):
-                    pause_s = FIRST_PAUSE_S
-                    continue
-                self._waiting = [*self._patient(group), *self._waiting]
-                await asyncio.sleep(pause_s)
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-        finally:
-            self._task = None
-
-    async def _commit(self, group: Sequence[_Waiting]) -> bool:
-        """Answers the group; False when the file is locked, and nothing was done."""
+    async def _commit(self, group: Group[Work[Any]]) -> Group[Work[Any]]:
+        """Answers the group; or, when the file is locked and nothing was done, waits and returns it."""
+        if self._refusal is not None:
+            raise self._refusal
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.run_in_executor(
                 self._thread, partial(self._file.write_each, [waiting.work for waiting in group])
             )
         except Locked:
-            return False
-        except asyncio.CancelledError:
-            for waiting in group:
-                waiting.done.cancel()
-            raise
-        except Exception as error:  # whatever it is belongs to those who asked
-            answers = [error] * len(group)
-        self._answer(group, answers)
-        return True
-
-    def _patient(self, group: Sequence[_Waiting]) -> list[_Waiting]:
-        """Those that may be tried again; the others are answered."""
-        now = asyncio.get_running_loop().time()
-        given_up = [waiting for waiting in group if waiting.give_up < now]
-        self._answer(given_up, [self._locked()] * len(given_up))
-        return [waiting for waiting in group if waiting.give_up >= now]
-
-    def _answer(self, group: Sequence[_Waiting], answers: Sequence[Any]) -> None:
+            patient = self._patient(group)
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, LONGEST_PAUSE_S)
+            return patient
+        self._pause_s = FIRST_PAUSE_S
         for waiting, answer in zip(group, answers, strict=True):
-            if waiting.done.done():  # its caller went away
-                continue
-            if isinstance(answer, Exception):
-                waiting.done.set_exception(answer)
-            else:
-                waiting.done.set_result(answer)
+            waiting.answer(answer)
+        return []
+
+    def _patient(self, group: Group[Work[Any]]) -> Group[Work[Any]]:
+        """Those that may be tried again; the others are answered."""
+        last = asyncio.get_running_loop().time() - self._patience_s
+        for waiting in group:
+            if waiting.since < last:
+                waiting.answer(self._locked())
+        return [waiting for waiting in group if waiting.since >= last]
