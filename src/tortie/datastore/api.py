@@ -1,8 +1,8 @@
 """What every datastore backend promises: six verbs over keys, bytes and revisions.
 
-Revisions are those of etcd: one counter for the whole store, raised by every transaction that writes. A key's
-`revision` is the store's revision when the key was last written. Keys and values are Calico's, byte for byte,
-so moving between backends is a copy.
+Revisions are those of etcd: one counter for the whole store, raised by every transaction that writes; those that were
+asked for at once and touch different keys may share one. A key's `revision` is the store's revision when the key was
+last written. Keys and values are Calico's, byte for byte, so moving between backends is a copy.
 
 Invariants:
 * `watch(prefix, from_revision=r + 1)` after `list(prefix)` answered revision r misses nothing and repeats

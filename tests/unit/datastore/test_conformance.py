@@ -165,6 +165,77 @@ class TestTransactions:
         assert item.value == b"100"
 
 
+class TestTogether:
+    """Transactions that are asked for at once, and may go to the store as one."""
+
+    async def test_each_sees_what_those_before_it_wrote(self, store: Datastore) -> None:
+        results = await asyncio.gather(*(store.txn([Compare("/a", 0)], [Put("/a", bytes([n]))]) for n in range(10)))
+        assert [result.succeeded for result in results] == [True] + [False] * 9
+        assert all(result.found[0] is not None and result.found[0].value == b"\0" for result in results[1:])
+
+    async def test_of_two_that_write_one_key_the_later_one_stands(self, store: Datastore) -> None:
+        results = await asyncio.gather(*(store.txn([], [Put("/a", bytes([n]))]) for n in range(10)))
+        assert len({result.revision for result in results}) == 10
+        item = await store.get("/a")
+        assert item is not None
+        assert (item.value, item.revision) == (b"\x09", results[9].revision)
+
+    async def test_each_succeeds_or_fails_by_its_own_comparisons(self, store: Datastore) -> None:
+        there = [await put(store, f"/{n:02}", b"old") for n in range(0, 40, 2)]
+        results = await asyncio.gather(
+            *(store.txn([Compare(f"/{n:02}", 0)], [Put(f"/{n:02}", b"")]) for n in range(40))
+        )
+        assert [result.succeeded for result in results] == [False, True] * 20
+        assert [result.found for result in results[1::2]] == [()] * 20
+        assert [result.found for result in results[0::2]] == [
+            (Item(f"/{n:02}", b"old", revision, revision),) for n, revision in zip(range(0, 40, 2), there, strict=True)
+        ]
+        listing = await store.list("/")
+        assert [item.value for item in listing.items] == [b"old", b""] * 20
+        # The revision of a success is that of its key, so that its caller can compare with it.
+        assert [item.revision for item in listing.items[1::2]] == [result.revision for result in results[1::2]]
+
+    async def test_what_one_compares_another_may_write(self, store: Datastore) -> None:
+        tier = await put(store, "/tier")
+        results = await asyncio.gather(
+            *(store.txn([Compare("/tier", tier), Compare(f"/{n}", 0)], [Put(f"/{n}", b"")]) for n in range(3)),
+            store.txn([Compare("/tier", tier)], [Put("/tier", b"new")]),
+            *(store.txn([Compare("/tier", tier), Compare(f"/{n}", 0)], [Put(f"/{n}", b"")]) for n in range(3, 6)),
+        )
+        assert [result.succeeded for result in results] == [True] * 4 + [False] * 3
+        assert [item.key for item in (await store.list("/")).items] == ["/0", "/1", "/2", "/tier"]
+
+    async def test_one_that_fails_fails_alone(self, store: Datastore) -> None:
+        outcomes = await asyncio.gather(
+            store.txn([Compare("/a", 0)], [Put("/a", b"1")]),
+            store.txn([], [Put("/b", b"1"), Put("/c", b"1", lease=99)]),
+            store.txn([Compare("/a", 77)], [Put("/d", b"1")]),
+            store.txn([], [Put("/e", b"1")]),
+            return_exceptions=True,
+        )
+        assert [getattr(outcome, "succeeded", type(outcome)) for outcome in outcomes] == [True, NotFound, False, True]
+        assert [item.key for item in (await store.list("/")).items] == ["/a", "/e"]
+
+    async def test_one_whose_caller_went_away_stops_no_other(self, store: Datastore) -> None:
+        tasks = [asyncio.create_task(put(store, f"/{n}")) for n in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+        assert isinstance(outcomes[1], asyncio.CancelledError)
+        assert {"/0", "/2"} <= {item.key for item in (await store.list("/")).items}
+
+    async def test_many_and_large_ones(self, store: Datastore) -> None:
+        """Together they are more than etcd takes at once, by number and by size."""
+        values = {f"/{n:03}": bytes(20_000 * (n % 10)) for n in range(300)}
+        await asyncio.gather(*(store.txn([Compare(key, 0)], [Put(key, values[key])]) for key in values))
+        groups = [[Put(f"/g/{n}/{each}", b"") for each in range(100)] for n in range(3)]
+        await asyncio.gather(*(store.txn([], group) for group in groups))
+        assert {item.key: item.value for item in (await store.list("/0")).items} == {
+            key: value for key, value in values.items() if key.startswith("/0")
+        }
+        assert len((await store.list("/")).items) == 600
+
+
 class TestWatching:
     async def test_from_the_past(self, store: Datastore) -> None:
         start = (await store.list("")).revision

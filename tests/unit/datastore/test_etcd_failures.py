@@ -372,6 +372,29 @@ class TestPagesAndSizes:
             await store.txn([], [Put("/a", bytes(2_000_000))])
         assert (await store.list("/")).items == []
 
+    async def test_a_server_with_lower_limits_is_asked_one_by_one(
+        self, make_server: MakeServer, connect: Connect
+    ) -> None:
+        server = make_server(("--max-txn-ops", "4"))
+        server.start()
+        store = connect(server.url)
+        results = await asyncio.gather(*(store.txn([Compare(f"/{n}", 0)], [Put(f"/{n}", b"")]) for n in range(20)))
+        assert all(result.succeeded for result in results)
+        assert len((await store.list("/")).items) == 20
+
+    async def test_many_writes_whose_answer_is_lost_are_not_sent_again(
+        self, server: EtcdServer, connect: Connect
+    ) -> None:
+        store, reader = connect(server.url), connect(server.url)
+        await store.get("/a")
+        server.pause()
+        outcomes = await asyncio.gather(*(put(store, f"/a/{n}") for n in range(100)), return_exceptions=True)
+        assert {type(outcome) for outcome in outcomes} == {Unavailable}
+        server.resume()
+        await heals(reader, "/a")
+        items = (await reader.list("/a/")).items
+        assert [item.revision for item in items] == [item.created for item in items]
+
     async def test_a_full_store_says_so(self, make_server: MakeServer, connect: Connect) -> None:
         small = make_server(("--quota-backend-bytes", "1000000"))
         small.start()

@@ -13,12 +13,14 @@ import builtins
 import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 from itertools import islice
 from typing import Any
 
 from tortie.access import Credentials
 from tortie.datastore.api import Batch, Compare, Delete, Item, Listing, Put, TxnResult
 from tortie.datastore.etcd import wire
+from tortie.datastore.etcd.committer import MAX_OPERATIONS, MAX_REQUEST_BYTES, Committer, Transaction
 from tortie.datastore.etcd.connection import Connection, Connector
 from tortie.datastore.etcd.failure import Rejected
 from tortie.datastore.etcd.history import History
@@ -31,9 +33,6 @@ from tortie.errors import DatastoreError, NotFound, Unavailable
 PAGE_KEYS = 10_000
 SMALL_PAGE_KEYS = 1_000  # where it matters how much is in memory
 AT_ONCE = 5_000  # items made in one step of the loop: 7 ms
-# etcd's defaults (--max-txn-ops, --max-request-bytes); a cluster may allow more, its clients cannot ask.
-MAX_OPERATIONS = 128
-MAX_REQUEST_BYTES = 3 << 19
 
 
 class EtcdDatastore:
@@ -42,6 +41,7 @@ class EtcdDatastore:
     def __init__(self, url: str, credentials: Credentials) -> None:
         self._connector = Connector(url, Members(url), credentials)
         self._history = History()
+        self._committer = Committer(partial(self._offer, wire.TXN, repeatable=False))
 
     @property
     def url(self) -> str:
@@ -49,7 +49,7 @@ class EtcdDatastore:
 
     async def get(self, key: str) -> Item | None:
         answer = await self._call(wire.RANGE, wire.RangeRequest(key=key.encode()))
-        return item(answer.kvs[0]) if answer.kvs else None
+        return wire.item(answer.kvs[0]) if answer.kvs else None
 
     async def list(self, prefix: str) -> Listing:
         while True:
@@ -77,7 +77,7 @@ class EtcdDatastore:
                 async for page, revision in pages:
                     if await self._connector.connection() is not connection:
                         raise Unavailable(f"datastore {self.url}: the connection was lost while it was read: try again")
-                    yield Listing(builtins.list(map(item, page.kvs)), revision)
+                    yield Listing(builtins.list(map(wire.item, page.kvs)), revision)
         except Rejected as error:
             if error.is_compacted:
                 raise Unavailable(f"datastore {self.url} was compacted while it was read: try again") from None
@@ -88,22 +88,12 @@ class EtcdDatastore:
 
     async def txn(self, compares: Sequence[Compare], writes: Sequence[Put | Delete]) -> TxnResult:
         """At most 128 keys and 1.5 MiB at once, which is what etcd takes."""
-        request = wire.TxnRequest(
-            compare=[
-                wire.Compare(
-                    result=wire.EQUAL, target=wire.MOD_REVISION, key=compare.key.encode(), mod_revision=compare.revision
-                )
-                for compare in compares
-            ],
-            success=[_operation(write) for write in writes],
-            failure=[wire.RequestOp(range=wire.RangeRequest(key=compare.key.encode())) for compare in compares],
-        )
-        self._check_size(request, max(len(compares), len(writes)))
-        answer = await self._call(wire.TXN, request, repeatable=False)
-        if answer.succeeded:
-            return TxnResult(True, answer.header.revision, ())
-        ranges = (response.range.kvs for response in answer.responses)
-        return TxnResult(False, answer.header.revision, tuple(item(kvs[0]) if kvs else None for kvs in ranges))
+        transaction = Transaction(compares, writes)
+        self._check_size(transaction)
+        try:
+            return await self._committer.commit(transaction)
+        except Rejected as error:
+            raise error.for_user(self.url) from None
 
     async def lease(self, ttl_s: float) -> int:
         request = wire.LeaseGrantRequest(ttl_s=max(1, math.ceil(ttl_s)))
@@ -137,9 +127,9 @@ class EtcdDatastore:
         request = wire.RangeRequest(**place, limit=size, revision=revision)
         return await self._offer(wire.RANGE, request, repeatable=True)
 
-    async def _call(self, method: wire.Method, request: Any, *, repeatable: bool = True) -> Any:
+    async def _call(self, method: wire.Method, request: Any) -> Any:
         try:
-            return await self._offer(method, request, repeatable=repeatable)
+            return await self._offer(method, request, repeatable=True)
         except Rejected as error:
             raise error.for_user(self.url) from None
 
@@ -172,29 +162,16 @@ class EtcdDatastore:
         await self._connector.renew_token(connection)
         return await call(method, request)
 
-    def _check_size(self, request: Any, operations: int) -> None:
+    def _check_size(self, transaction: Transaction) -> None:
         # etcd would refuse as well, in words that name neither the limit nor what to do.
-        if operations > MAX_OPERATIONS:
-            raise DatastoreError(
-                f"datastore {self.url}: {operations} keys in one transaction; etcd takes {MAX_OPERATIONS}"
-            )
-        if (size := request.ByteSize()) > MAX_REQUEST_BYTES:
+        if (count := transaction.operations) > MAX_OPERATIONS:
+            raise DatastoreError(f"datastore {self.url}: {count} keys in one transaction; etcd takes {MAX_OPERATIONS}")
+        if (size := transaction.size_bytes) > MAX_REQUEST_BYTES:
             raise DatastoreError(f"datastore {self.url}: a transaction of {size} bytes; etcd takes {MAX_REQUEST_BYTES}")
-
-
-def item(found: Any) -> Item:
-    return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision, found.lease)
 
 
 async def _take_in(kvs: Sequence[Any], found: list[Item]) -> None:
     rest = iter(kvs)  # each looked at and forgotten: a slice would be thousands of objects for the garbage collector
     for _ in range(0, len(kvs), AT_ONCE):
-        found += map(item, islice(rest, AT_ONCE))
+        found += map(wire.item, islice(rest, AT_ONCE))
         await asyncio.sleep(0)
-
-
-def _operation(write: Put | Delete) -> Any:
-    if isinstance(write, Put):
-        put = wire.PutRequest(key=write.key.encode(), value=write.value, lease=write.lease)
-        return wire.RequestOp(put=put)
-    return wire.RequestOp(delete=wire.DeleteRangeRequest(key=write.key.encode()))

@@ -31,6 +31,9 @@ _CODES_BY_TEXT = {
     "invalid auth token": Code.UNAUTHENTICATED,
     "permission denied": Code.PERMISSION_DENIED,
     "database space exceeded": Code.RESOURCE_EXHAUSTED,
+    "duplicate key given in txn request": Code.INVALID_ARGUMENT,
+    "too many operations in txn request": Code.INVALID_ARGUMENT,
+    "request is too large": Code.INVALID_ARGUMENT,
 }
 
 

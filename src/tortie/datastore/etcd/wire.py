@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from tortie.datastore.api import Item
+
 _PACKAGE = "tortie.etcd"
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _SCALARS = {
@@ -68,6 +70,11 @@ def key_range(prefix: str) -> dict[str, bytes]:
     if not key:
         return {"key": b"\0", "range_end": b"\0"}
     return {"key": key, "range_end": key[:-1] + bytes((key[-1] + 1,))}
+
+
+def item(found: Any) -> Item:
+    """Of a `KeyValue`."""
+    return Item(found.key.decode(), found.value, found.mod_revision, found.create_revision, found.lease)
 
 
 class Method(NamedTuple):
