@@ -94,21 +94,21 @@ async def run(argv: Sequence[str], mark: Mark, *, text: str = "", timeout_s: flo
 
 async def start(argv: Sequence[str], mark: Mark, log: Path) -> Process:
     """Starts a command that outlives us, in a session of its own, with its output appended to `log`."""
-    with log.open("ab") as output:
-        launcher = await asyncio.create_subprocess_exec(
-            "setsid",
-            "--fork",
-            *argv,
-            env=environment(mark),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-        await launcher.wait()
-    for process in running(mark.lab):
-        if process.mark == mark:
-            return process
-    raise ended(mark, log)
+    # Its number it tells itself: of those with its mark one may be left by another that was ended before.
+    launcher = await asyncio.create_subprocess_exec(
+        *("setsid", "--fork", "sh", "-c", 'exec 3>&1 >>"$0" 2>&1; echo $$ >&3; exec "$@" 3>&-', str(log)),
+        *argv,
+        env=environment(mark),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert launcher.stdout is not None
+    number = await launcher.stdout.readline()
+    await launcher.wait()
+    process = Process(int(number), mark)
+    if not alive(process):
+        raise ended(mark, log)
+    return process
 
 
 async def together(work: Iterable[Awaitable[None]]) -> None:

@@ -16,6 +16,7 @@ from tortie.lab.process import (
     LabError,
     Mark,
     alive,
+    end,
     ended,
     environment,
     exclusive,
@@ -43,6 +44,10 @@ def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def command_of(pid: int) -> str:
+    return " ".join(Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1])
+
+
 @pytest.fixture
 def stranger() -> Iterator[subprocess.Popen[bytes]]:
     """A process of somebody else."""
@@ -57,6 +62,16 @@ async def test_what_was_started_outlives_its_starter_and_is_found_by_its_mark(la
     assert await wait_until(lambda: sorted(programs(lab)) == ["agent", "bird"], 5)
     for process in running(lab):
         assert parent_of(process.pid) != os.getpid()
+
+
+async def test_what_was_started_is_not_taken_for_what_one_before_it_left(lab: str, tmp_path: Path) -> None:
+    mark, log = Mark(lab, "a", "agent"), tmp_path / "log"
+    first = await start(["sh", "-c", "sleep 60 & exec sleep 60"], mark, log)
+    assert await wait_until(lambda: len(running(lab)) == 2, 5)
+    end(first)
+    second = await start(["sleep", "61"], mark, log)
+    assert len(running(lab)) == 2
+    assert await wait_until(lambda: command_of(second.pid) == "sleep 61", 5)
 
 
 async def test_kill_ends_children_too_and_only_the_lab_s_own(
