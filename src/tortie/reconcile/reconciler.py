@@ -142,13 +142,19 @@ class Reconciler(Generic[K, V]):
         self.put_last = ()
         if not self._read:
             return False
-        waiting = self.failures
-        due = (row for row in self._tracker.puts if row[0] not in waiting or self._backoff.due(row[0], now))
+        waiting, due = self.failures, self._tracker.puts
+        if waiting:
+            due = (row for row in due if row[0] not in waiting or self._backoff.due(row[0], now))
         rows = dict(islice(due, limit))
         if not rows:
             return False
         more = next(due, None) is not None
         failed = self._table.put(rows)
+        if not failed and not waiting:
+            self.writes += len(rows)
+            self._tracker.wrote(rows)
+            self.put_last = tuple(rows)
+            return more
         for key, value in rows.items():
             if not self._note(key, failed.get(key), now):
                 self._tracker.saw(key, value)

@@ -3,7 +3,7 @@
 Invariants:
 * A key is in `puts` exactly when it is desired and the actual row is absent or different.
 * A key is in `deletes` exactly when there is an actual row and none is desired.
-* Every call costs O(1), except `replace_actual`, which costs one pass over both views.
+* Every call costs O(1) for each row that it is told of, and `replace_actual` one pass over both views.
 """
 
 from __future__ import annotations
@@ -38,6 +38,12 @@ class DeltaTracker(Generic[K, V]):
         """The outside world holds this row (read back, told by an event, or just written)."""
         self._actual[key] = value
         self._judge(key)
+
+    def wrote(self, rows: Mapping[K, V]) -> None:
+        """The outside world holds these rows now, which `puts` told of and nobody has changed since: O(rows)."""
+        self._actual.update(rows)
+        for key in rows:
+            del self._puts[key]
 
     def saw_gone(self, key: K) -> None:
         """The outside world holds no such row. Idempotent."""

@@ -121,6 +121,7 @@ def test_second_apply_writes_nothing(start: Rows, wanted: Rows, fail_at: int, to
             st.tuples(st.just("saw"), KEYS, st.integers(0, 3)),
             st.tuples(st.just("saw_gone"), KEYS, st.just(0)),
             st.tuples(st.just("replace"), KEYS, st.integers(0, 3)),
+            st.tuples(st.just("wrote"), KEYS, st.integers(0, 3)),
         )
     )
 )
@@ -142,6 +143,10 @@ def test_tracker_equals_the_plain_difference(steps: list[tuple[str, str, int]]) 
             case "saw_gone":
                 tracker.saw_gone(key)
                 actual.pop(key, None)
+            case "wrote":
+                written = dict(list(tracker.puts)[:value])
+                tracker.wrote(written)
+                actual |= written
             case _:
                 actual = {key: value}
                 tracker.replace_actual(actual)

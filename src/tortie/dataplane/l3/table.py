@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Collection, Mapping
 from ipaddress import ip_address
+from itertools import starmap
 
 from tortie.conventions import GATEWAY_V4, GATEWAY_V6, ROUTE_PROTOCOL
 from tortie.dataplane.l3.foreign import delete_address
@@ -19,7 +20,7 @@ from tortie.errors import Exists, Gone, KernelError, TortieError
 from tortie.kernel import sysctl
 from tortie.kernel.netlink import address, fib, link, neighbour, route, rule
 from tortie.kernel.netlink.neighbour import STATE_PERMANENT, Neighbour
-from tortie.kernel.netlink.route import SCOPE_HOST, SCOPE_LINK, TABLE_MAIN, TYPE_UNICAST, Route
+from tortie.kernel.netlink.route import SCOPE_HOST, SCOPE_LINK, TABLE_MAIN, Route
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 _FAMILY = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -77,12 +78,11 @@ class RouteTable:
         return failed
 
     def delete(self, keys: Collection[RouteKey]) -> Mapping[RouteKey, TortieError]:
-        routes = {_route(key, RouteTarget(0, ROUTE_PROTOCOL)): key for key in keys}
-        return {routes[failed]: error for failed, error in route.delete(self._socket, routes).items()}
+        target = RouteTarget(0, ROUTE_PROTOCOL)
+        return _by_key(route.delete(self._socket, (_route(key, target) for key in keys)))
 
     def _add(self, rows: Mapping[RouteKey, RouteTarget]) -> dict[RouteKey, TortieError]:
-        routes = {_route(key, target): key for key, target in rows.items()}
-        return {routes[failed]: error for failed, error in route.add(self._socket, routes).items()}
+        return _by_key(route.add(self._socket, starmap(_route, rows.items())))
 
 
 class NeighbourTable:
@@ -254,18 +254,16 @@ class SysctlTable:
 
 
 def _route(key: RouteKey, target: RouteTarget) -> Route:
+    # By place, which takes half as long as by name: there are many.
     destination, metric = key
-    is_v4 = len(destination) == 4
-    return Route(
-        socket.AF_INET if is_v4 else socket.AF_INET6,
-        destination,
-        8 * len(destination),
-        target.ifindex,
-        metric=metric,
-        protocol=target.protocol,
-        scope=SCOPE_LINK if is_v4 else 0,
-        type=TYPE_UNICAST,
-    )
+    ifindex, protocol = target
+    if len(destination) == 4:
+        return Route(socket.AF_INET, destination, 32, ifindex, None, metric, protocol, SCOPE_LINK)
+    return Route(socket.AF_INET6, destination, 128, ifindex, None, metric, protocol)
+
+
+def _by_key(failed: Mapping[Route, TortieError]) -> dict[RouteKey, TortieError]:
+    return {RouteKey(each.destination, each.metric): error for each, error in failed.items()}
 
 
 def _neighbour(key: NeighbourKey, mac: str) -> Neighbour:

@@ -56,10 +56,8 @@ _ROUTE_MESSAGE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _U32_ATTRIBUTE = struct.Struct("=HHI")
-# An address attribute's head by family; addresses are 4 or 16 bytes, so no padding follows.
-_ADDRESS_HEAD = {
-    kind: {4: _ATTRIBUTE.pack(8, kind), 16: _ATTRIBUTE.pack(20, kind)} for kind in (_DESTINATION, _GATEWAY)
-}
+# The same with what most routes have, by the size of an address: in one call, since there are many of them.
+_WHOLE = {size: struct.Struct(f"=BBBBBBBBIHH{size}sHHIHHI") for size in (4, 16)}
 _ADDRESS_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
@@ -142,16 +140,15 @@ def add_raw(sock: NetlinkSocket, payload: bytes) -> None:
 
 def encode(route: Route) -> bytes:
     family, destination, length, ifindex, gateway, metric, protocol, scope, kind, table, tos = route
-    body = (
-        _ROUTE_MESSAGE.pack(family, length, 0, tos, table if table < 256 else 0, protocol, scope, kind, 0)
-        + _ADDRESS_HEAD[_DESTINATION][len(destination)]
-        + destination
-        + _U32_ATTRIBUTE.pack(8, _METRIC, metric)
+    size = len(destination)
+    body = _WHOLE[size].pack(
+        *(family, length, 0, tos, table if table < 256 else 0, protocol, scope, kind, 0),
+        *(4 + size, _DESTINATION, destination, 8, _METRIC, metric, 8, _OUTPUT_INTERFACE, ifindex),
     )
-    if ifindex:
-        body += _U32_ATTRIBUTE.pack(8, _OUTPUT_INTERFACE, ifindex)
+    if not ifindex:
+        body = body[: -_U32_ATTRIBUTE.size]
     if gateway:
-        body += _ADDRESS_HEAD[_GATEWAY][len(gateway)] + gateway
+        body += _ATTRIBUTE.pack(4 + len(gateway), _GATEWAY) + gateway
     if table >= 256:
         body += _U32_ATTRIBUTE.pack(8, _TABLE, table)
     return body
