@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from tortie.dataplane.l3.render import render_endpoint
-from tortie.dataplane.l3.rows import Kind, RouteKey, RowKey, Rows
+from tortie.dataplane.l3.rows import Kind, RowKey, Rows
 from tortie.intent.l3 import EndpointKey, LocalEndpoint
 from tortie.kernel.netlink.link import FLAG_LOWER_UP, FLAG_RUNNING, FLAG_UP, Link
 
@@ -37,7 +37,7 @@ def link(flags: int, kind: str = "veth") -> Link:
 
 def table(rows: Rows, kind: Kind) -> list[str]:
     def text(row: RowKey) -> str:
-        parts = row.key if isinstance(row.key, tuple) and not isinstance(row.key, RouteKey) else (row.key,)
+        parts = row.key if isinstance(row.key, tuple) else (row.key,)
         value = rows[row]
         values = value if isinstance(value, tuple) else (value,)
         return " ".join(str(part) for part in (*parts, "=", *values))

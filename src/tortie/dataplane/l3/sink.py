@@ -371,7 +371,5 @@ def _name(key: EndpointKey) -> str:
 
 
 def _text(key: object) -> str:
-    if isinstance(key, RouteKey):
-        return str(key)
     parts = key if isinstance(key, tuple) else (key,)
     return " ".join(str(part) for part in parts)

@@ -255,7 +255,7 @@ class SysctlTable:
 
 def _route(key: RouteKey, target: RouteTarget) -> Route:
     # By place, which takes half as long as by name: there are many.
-    destination, metric = key
+    destination, metric = key.destination, key.metric
     ifindex, protocol = target
     if len(destination) == 4:
         return Route(socket.AF_INET, destination, 32, ifindex, None, metric, protocol, SCOPE_LINK)
