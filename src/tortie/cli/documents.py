@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from tortie.cli import strict_yaml
 from tortie.errors import UsageError
 from tortie.model.check import kind_of, shown
 from tortie.model.kind import Kind
@@ -73,6 +72,8 @@ def _files(directory: Path, recursive: bool) -> Iterator[Path]:
 
 
 def _in_file(file: str) -> Iterator[Document]:
+    from tortie.cli import strict_yaml  # not what commands without a file should wait for
+
     name = "standard input" if file == STDIN else file
     try:
         found = strict_yaml.read(_text(file, name))

@@ -1,6 +1,7 @@
 """etcd, version 3, as a datastore: the cluster's store for many machines.
 
 backend.py     the verbs of `datastore/api.py` as calls, and which of them may be tried again elsewhere
+committer.py   transactions that arrive together, sent as one
 watch.py       one stream per watch: complete, in order, and never silent without notice
 connection.py  the way to one member at a time, with TLS and login
 members.py     which servers a URL means
