@@ -401,6 +401,42 @@ class TestAgainstAModel:
         expected = [event for event in history if event.key.startswith(prefix)]
         assert await take(store.watch(prefix, start + 1), revision) == expected
 
+    @given(steps=st.lists(STEPS, min_size=2, max_size=12), before=st.lists(KEYS, max_size=3, unique=True))
+    @settings(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    async def test_asked_at_once(self, store: Datastore, steps: Steps, before: list[str]) -> None:
+        """It is as if they had been asked one after the other. A true comparison is one with what was there before."""
+        listing = await store.list("")
+        await store.txn([], [Delete(item.key) for item in listing.items])
+        await store.txn([], [Put(key, b"before") for key in before])
+        there = {item.key: item for item in (await store.list("")).items}
+        transactions = [
+            (
+                [Compare(key, (there[key].revision if key in there else 0) + (not true)) for key, true in conditions],
+                writes,
+            )
+            for conditions, writes in steps
+        ]
+        results = await asyncio.gather(*(store.txn(*each) for each in transactions))
+        model = {key: (item.value, item.revision) for key, item in there.items()}
+        for (compares, writes), result in zip(transactions, results, strict=True):
+            assert result.succeeded == all(
+                compare.revision == (model[compare.key][1] if compare.key in model else 0) for compare in compares
+            )
+            if result.succeeded:
+                model |= {each.key: (each.value, result.revision) for each in writes if isinstance(each, Put)}
+                for each in writes:
+                    if isinstance(each, Delete):
+                        model.pop(each.key, None)
+            else:
+                found = [item and (item.value, item.revision) for item in result.found]
+                assert found == [model.get(compare.key) for compare in compares]
+        items = (await store.list("")).items
+        assert {item.key: (item.value, item.revision) for item in items} == model
+
     @staticmethod
     def effects(model: dict[str, Item], writes: list[Put | Delete], revision: int) -> Iterator[Event]:
         """Applies the writes to the model and yields the events they must cause."""
