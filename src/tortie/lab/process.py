@@ -105,6 +105,8 @@ async def start(argv: Sequence[str], mark: Mark, log: Path) -> Process:
     assert launcher.stdout is not None
     number = await launcher.stdout.readline()
     await launcher.wait()
+    if not number:
+        raise LabError(f"{mark.member}: {mark.program} is not started: {log} cannot be written")
     process = Process(int(number), mark)
     if not alive(process):
         raise ended(mark, log)

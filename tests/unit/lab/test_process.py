@@ -91,6 +91,13 @@ async def test_kill_outruns_a_process_that_keeps_starting_others(lab: str, tmp_p
     assert running(lab) == []
 
 
+async def test_without_a_log_nothing_is_started(lab: str, tmp_path: Path) -> None:
+    log = tmp_path / "nowhere" / "log"
+    with pytest.raises(LabError, match=f"^a: agent is not started: {log} cannot be written$"):
+        await start(["sleep", "60"], Mark(lab, "a", "agent"), log)
+    assert running(lab) == []
+
+
 async def test_output_goes_to_the_log(lab: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     await start(["sh", "-c", "echo out; echo err >&2; sleep 60"], Mark(lab, "a", "agent"), log)
