@@ -150,14 +150,13 @@ class Reconciler(Generic[K, V]):
             return False
         more = next(due, None) is not None
         failed = self._table.put(rows)
-        if not failed and not waiting:
+        if failed or waiting:
+            for key, value in rows.items():
+                if not self._note(key, failed.get(key), now):
+                    self._tracker.saw(key, value)
+        else:
             self.writes += len(rows)
             self._tracker.wrote(rows)
-            self.put_last = tuple(rows)
-            return more
-        for key, value in rows.items():
-            if not self._note(key, failed.get(key), now):
-                self._tracker.saw(key, value)
         self.put_last = tuple(key for key in rows if key not in failed)
         return more
 
