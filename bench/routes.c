@@ -1,6 +1,6 @@
 /*
  * How fast could routes be put into the kernel at all? The rows of `bench_routes`, packed and sent as
- * `tortie.kernel.netlink` does: 32 KiB at once, the last message of each asking for an acknowledgement.
+ * `tortie.kernel.netlink` does: some 32 KiB at once, the last message of each asking for an acknowledgement.
  *
  *   routes IFINDEX COUNT     COUNT host routes from 10.64.0.0 on
  */

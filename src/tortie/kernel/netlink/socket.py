@@ -43,7 +43,8 @@ NETLINK_EXT_ACK = 11
 NETLINK_GET_STRICT_CHK = 12
 SO_RCVBUFFORCE = 33
 
-# In one system call, which takes some 1.5 ms; more are not faster (measured).
+# In one system call, which takes some 1.5 ms; more are not faster (measured). A send buffer of the usual size holds
+# 350 bytes of each; a route takes 52.
 ROWS_AT_ONCE = 600
 # The kernel builds dumps in pieces of at most 32 KiB; one link with many virtual functions may exceed that.
 DATAGRAM_BYTES = 256 * 1024
