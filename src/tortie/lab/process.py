@@ -102,9 +102,8 @@ async def start(argv: Sequence[str], mark: Mark, log: Path) -> Process:
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
     )
-    assert launcher.stdout is not None
-    number = await launcher.stdout.readline()
-    await launcher.wait()
+    # To the end of its output, which the exec of the command brings: a pipe that is left unread stays open.
+    number, _ = await launcher.communicate()
     if not number:
         raise LabError(f"{mark.member}: {mark.program} is not started: {log} cannot be written")
     process = Process(int(number), mark)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import secrets
 import subprocess
@@ -89,6 +91,15 @@ async def test_kill_outruns_a_process_that_keeps_starting_others(lab: str, tmp_p
     assert await wait_until(lambda: len(programs(lab)) > 5, 5)
     kill(lab)
     assert running(lab) == []
+
+
+def test_a_start_leaves_nothing_open(lab: str, tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    before = set(descriptors.iterdir())
+    for _ in range(20):  # each in an event loop that ends at once
+        asyncio.run(start(["sleep", "60"], Mark(lab, "a", "agent"), tmp_path / "log"))
+        gc.collect()  # what was not closed warns when it is found, and a warning fails the test
+    assert set(descriptors.iterdir()) == before
 
 
 async def test_without_a_log_nothing_is_started(lab: str, tmp_path: Path) -> None:
