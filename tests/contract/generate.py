@@ -41,6 +41,9 @@ OUTSIDE: tuple[Address, ...] = tuple(
     map(ip_address, ("192.0.2.1", "192.0.2.129", "198.51.100.1", "2001:db8::1", "2001:db8:1::1"))
 )
 ADDRESSES = (*A.addresses, *B.addresses, *OUTSIDE)
+ALLOWED_SOURCES: tuple[Network, ...] = tuple(
+    map(ip_network, ("192.0.2.0/25", "198.51.100.1/32", "2001:db8::/64", "2001:db8:1::1/128"))
+)
 NETWORKS: tuple[Network, ...] = tuple(
     map(
         ip_network,
@@ -191,7 +194,7 @@ def _workload(chance: Chance, port: Port, policies: list[ResourceKey], profiles:
         interface=port.interface,
         mac=port.mac if chance.often(0.8) else "",
         addresses=port.addresses,
-        allowed_sources=(ip_network("192.0.2.0/25"),) if chance.often(0.2) else (),
+        allowed_sources=chance.some(ALLOWED_SOURCES) if chance.often(0.4) else (),
         policy=BothWays(ingress=chain_of(chance, policies, profiles), egress=chain_of(chance, policies, profiles)),
     )
 

@@ -127,6 +127,32 @@ def test_nothing_passes_an_interface_that_has_no_endpoint(host: Host) -> None:
     assert host.passes(ALLOWED, to_it) == [False, False]
 
 
+@pytest.mark.parametrize("backend_name", ["nftables"])
+@pytest.mark.parametrize("half", ["dispatch", "arrival"])
+def test_an_endpoint_of_which_half_is_written_is_closed(host: Host, half: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the kernel refuses the other half."""
+    monkeypatch.setattr(f"tortie.dataplane.nftables.sink.{half}", lambda *_: {})
+    host.take(ALL)
+    assert host.passes(ALLOWED, "calia 10.65.0.1:9 > 192.0.2.1:80 tcp") == [False, False]
+
+
+@pytest.mark.parametrize("backend_name", ["nftables"])
+def test_an_endpoint_with_the_policies_of_another_takes_elements_alone(host: Host) -> None:
+    """What leads to a chain makes the kernel walk all of the table."""
+
+    def chains() -> list[str]:
+        return [line for line in host.ruleset().splitlines() if line.strip().startswith("chain")]
+
+    host.take(ALL)
+    before = chains()
+    third = msgspec.structs.replace(
+        workload("c", "10.65.0.3", ingress="default=web", egress="| open", mac=B.mac), interface="eth0"
+    )
+    host.take(PolicyChanges(workloads={third.key: third}))
+    assert chains() == before
+    assert host.backend.missing(third.key) == ""
+
+
 def test_the_hosts_own_interface_is_never_closed(host: Host) -> None:
     """Whatever it begins with, and also while an endpoint names it."""
     to_it = "eth0 192.0.2.1:9 > 10.65.0.2:80 tcp"

@@ -16,7 +16,7 @@ from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import MAP, Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
-from tortie.dataplane.nftables.skeleton import ARRIVAL, RECEIVER, SENDER, WORKLOADS
+from tortie.dataplane.nftables.skeleton import MACS, PARTICULAR, RECEIVER, SENDER, SOURCES, WORKLOADS
 from tortie.dataplane.nftables.table import (
     BaseChainTable,
     ChainTable,
@@ -35,7 +35,7 @@ from tortie.reconcile import Table
 
 __all__ = ["BACKENDS", "NftablesBackend", "dropped", "make"]
 
-_DISPATCH = frozenset({ARRIVAL, WORKLOADS, *SENDER.values(), *RECEIVER.values(), *HOST_MAPS})
+_DISPATCH = frozenset({WORKLOADS, MACS, *SOURCES.values(), PARTICULAR, SENDER, RECEIVER, *HOST_MAPS})
 
 
 def make(sock: NetfilterSocket, prefixes: tuple[str, ...]) -> NftablesBackend:

@@ -113,11 +113,9 @@ def passes(policy: Policy, direction: Direction) -> bool:
     return is_in_tier and any(rule.action is Action.PASS for rule in policy.rules(direction))
 
 
-def endpoint_chain(
-    chain: Chain, place: Place, guard: tuple[KernelRule, ...], ask_policy: AskPolicy
-) -> tuple[str, Rows]:
-    """The chain that an endpoint's packets go through, behind the rules of `guard`; its name, and all that it needs."""
-    rules: list[KernelRule] = [*guard]
+def endpoint_chain(chain: Chain, place: Place, ask_policy: AskPolicy) -> tuple[str, Rows]:
+    """The chain that an endpoint's packets of a family go through; its name, and all that it needs."""
+    rules: list[KernelRule] = []
     rows: Rows = {}
     for tier in chain.tiers:
         name = tier_chain_name(tier, place)

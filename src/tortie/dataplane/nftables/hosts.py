@@ -243,7 +243,7 @@ class _Compiler:
             # Also while nobody is to be answered: the kernel refuses a way from there to an answer, even for the moment
             # in which a change of that setting is half written.
             place = Place(where.direction, family, where.ends_open, where.allow, silent=where.translated)
-            name, rows = endpoint_chain(where.chain(endpoint), place, (), self._ask_policy)
+            name, rows = endpoint_chain(where.chain(endpoint), place, self._ask_policy)
             self._rows.update(rows)
             rules.append(rule(Meta(MetaKey.NFPROTO), Cmp(NFPROTO[family]), to=goto(name)))
         chain = f"{where.name}-{endpoint.key.name}"[:100]

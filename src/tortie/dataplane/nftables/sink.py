@@ -25,13 +25,11 @@ from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, RowValue
 from tortie.dataplane.nftables.sets import SelectorSets
 from tortie.dataplane.nftables.skeleton import (
-    RECEIVER,
-    SENDER,
     arrival,
     closing,
+    dispatch,
+    entrance,
     exemption,
-    guard,
-    index_key,
     naming,
     skeleton,
 )
@@ -46,6 +44,7 @@ from tortie.intent.policy import (
     Address,
     Chain,
     Direction,
+    Family,
     HostEndpointPolicy,
     NatPool,
     ObjectKey,
@@ -58,7 +57,6 @@ from tortie.intent.policy import (
 from tortie.intent.report import Count, Noted
 from tortie.intent.state import PolicyChanges
 from tortie.kernel.netfilter.socket import NetfilterSocket
-from tortie.kernel.netfilter.verdict import goto
 from tortie.reconcile import Reconciler, Table
 
 # Elements are small; a pass of this many holds the loop for some 10 ms.
@@ -72,10 +70,10 @@ WATCH_S = 0.1
 
 
 class Use(NamedTuple):
-    """A chain that endpoints go through, at a place."""
+    """What endpoints go through, in one direction."""
 
+    direction: Direction
     chain: Chain
-    place: Place
 
 
 class NftablesBackend:
@@ -248,8 +246,13 @@ class NftablesBackend:
 
     def _render_use(self, use: Use) -> None:
         self._stale.discard(use)
-        name, rows = endpoint_chain(use.chain, use.place, guard(self._settings), self._policies.ask)
-        self._rows.put(("use", use), rows)
+        rows: Rows = {}
+        chains: dict[Family, str] = {}
+        for family in FAMILIES:
+            chains[family], needed = endpoint_chain(use.chain, Place(use.direction, family), self._policies.ask)
+            rows |= needed
+        name, first = entrance(use.direction, chains, self._settings)
+        self._rows.put(("use", use), rows | first)
         if self._names.get(use) != name:
             self._names[use] = name
             for key in self._users.get(use, ()):
@@ -289,9 +292,7 @@ class NftablesBackend:
         if (found := self._governing(key)) is not None:
             workload, interface = found
             for use in _uses(workload):
-                maps = RECEIVER if use.place.direction is Direction.INGRESS else SENDER
-                entry = MemberKey(maps[use.place.family], index_key(interface.ifindex))
-                rows[RowKey(Kind.DISPATCH, entry)] = goto(self._names[use])
+                rows |= dispatch(use.direction, interface.ifindex, self._names[use])
         self._rows.put(("dispatch", key), rows)
 
     def _render_skeleton(self) -> None:
@@ -449,11 +450,7 @@ class NftablesBackend:
 def _uses(workload: WorkloadPolicy | None) -> list[Use]:
     if workload is None:
         return []
-    return [
-        Use(workload.policy.chain(direction), Place(direction, family))
-        for direction in Direction
-        for family in FAMILIES
-    ]
+    return [Use(direction, workload.policy.chain(direction)) for direction in Direction]
 
 
 def _identity(interface: Interface | None) -> tuple[int, bool] | None:
