@@ -1,8 +1,10 @@
 """Policy by nftables, in a table of our own.
 
-`rows` names what stands in the kernel; `match`, `chains` and `skeleton` say which rows an intent takes; `sets` has what
-is in the selectors' sets, and `cover` and `ordered` keep the prefixes of these apart; `table` is the kernel's side and
-`watch` sees what others do to it; `sink` joins them; `counting` and `drops` read what was counted.
+`rows` names what stands in the kernel. Which rows an intent takes is said by `skeleton`, the base chains; `arrival`,
+who may be behind an interface; `chains`, policy; `hosts`, that of host endpoints; and `translation`; all of them ask by
+`match` and `conditions`, and end in `drops`. `sets` has what is in the selectors' sets, and `cover` and `ordered` keep
+the prefixes of these apart. `table` is the kernel's side and `watch` sees what others do to it; `sink` joins them;
+`counting` and `drops` read what was counted.
 """
 
 from __future__ import annotations
@@ -12,11 +14,12 @@ from functools import partial
 from typing import Any
 
 from tortie.dataplane.contract import Backend, Options
+from tortie.dataplane.nftables.arrival import MACS, PARTICULAR, SOURCES, WORKLOADS
 from tortie.dataplane.nftables.drops import dropped
 from tortie.dataplane.nftables.hosts import HOST_MAPS
 from tortie.dataplane.nftables.rows import MAP, Kind
 from tortie.dataplane.nftables.sink import NftablesBackend
-from tortie.dataplane.nftables.skeleton import MACS, PARTICULAR, RECEIVER, SENDER, SOURCES, WORKLOADS
+from tortie.dataplane.nftables.skeleton import RECEIVER, SENDER
 from tortie.dataplane.nftables.table import (
     BaseChainTable,
     ChainTable,

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from tortie.conventions import LOG_GROUP
 from tortie.dataplane.naming import comment_of, digest
+from tortie.dataplane.nftables.drops import SILENT, drop_chain
 from tortie.dataplane.nftables.match import (
     ADDRESS,
     HasNetworks,
@@ -49,19 +50,13 @@ from tortie.intent.policy import (
     Rule,
     Tier,
 )
+from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter import expression as nft
 from tortie.kernel.netfilter.datatype import PROTOCOL, SERVICE, VERDICT, DataType, concatenate
 from tortie.kernel.netfilter.expression import Expression, Meta, MetaKey
 from tortie.kernel.netfilter.rule import COMMENT_BYTES, body
 from tortie.kernel.netfilter.statement import Counter, Decide, Limit, Log
 from tortie.kernel.netfilter.verdict import ACCEPT, RETURN, Verdict, goto, jump
-
-# Chains that count, tell and drop; see `skeleton`.
-DENIED = "drop-policy"
-TIER_DEFAULT = "drop-tier-default"
-NO_PROFILE = "drop-no-profile-matched"
-SILENT = "-silent"  # behind these names: chains that answer nobody
-
 
 # Of the Log action, a second and rule.
 LOGS_PER_S = 10
@@ -76,9 +71,9 @@ class Place(NamedTuple):
     allow: Verdict = ACCEPT  # what becomes of a packet that a policy allows
     silent: bool = False  # nobody may be answered there
 
-    def drop(self, chain: str) -> Verdict:
+    def drop(self, reason: Reason) -> Verdict:
         """The end of a packet that is denied."""
-        return goto(chain + SILENT if self.silent else chain)
+        return goto(drop_chain(reason) + SILENT if self.silent else drop_chain(reason))
 
 
 class Compiled(NamedTuple):
@@ -122,7 +117,7 @@ def endpoint_chain(chain: Chain, place: Place, ask_policy: AskPolicy) -> tuple[s
         asked = [ask_policy(key, place) for key in tier.policies]
         inside = [rule for each in asked for rule in each.rules]
         if tier.default is Action.DENY:
-            inside.append(_call(place.drop(TIER_DEFAULT), f"end of tier {tier.name}"))
+            inside.append(_call(place.drop(Reason.TIER_DEFAULT), f"end of tier {tier.name}"))
         for each in asked:
             rows |= each.rows
         rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(inside))
@@ -131,7 +126,9 @@ def endpoint_chain(chain: Chain, place: Place, ask_policy: AskPolicy) -> tuple[s
         found = ask_policy(key, place)
         rules += found.rules
         rows |= found.rows
-    rules.append(_call(ACCEPT) if place.ends_open else _call(place.drop(NO_PROFILE), "no profile matched"))
+    rules.append(
+        _call(ACCEPT) if place.ends_open else _call(place.drop(Reason.NO_PROFILE_MATCHED), "no profile matched")
+    )
     name = f"{_way(place.direction, place.family)}-{digest(rules)}"
     rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
     return name, rows
@@ -208,7 +205,7 @@ def _verdict(rule: Rule, policy: Policy, place: Place) -> Verdict:
     if rule.action is Action.ALLOW:
         return place.allow
     if rule.action is Action.DENY:
-        return place.drop(DENIED)
+        return place.drop(Reason.POLICY)
     return RETURN  # from the chain of the tier
 
 

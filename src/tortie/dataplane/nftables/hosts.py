@@ -18,19 +18,12 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tortie.dataplane.hosts import Hosts
-from tortie.dataplane.nftables.chains import SILENT, AskPolicy, Place, endpoint_chain
+from tortie.dataplane.nftables.arrival import WORKLOADS
+from tortie.dataplane.nftables.chains import AskPolicy, Place, endpoint_chain
+from tortie.dataplane.nftables.conditions import NFPROTO, in_state, rule
+from tortie.dataplane.nftables.drops import drop, silent_drops
 from tortie.dataplane.nftables.match import side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
-from tortie.dataplane.nftables.skeleton import (
-    NFPROTO,
-    REJECTED,
-    WORKLOADS,
-    drop_chain,
-    dropped,
-    in_state,
-    rule,
-    silent_drop,
-)
 from tortie.intent.policy import (
     FAMILIES,
     BothWays,
@@ -162,7 +155,7 @@ def _shared() -> Rows:
         _WAIT: (*_set_mark(WAITING), Decide(ACCEPT)),
     }
     rows: Rows = {RowKey(Kind.CHAIN, name): ChainSpec((KernelRule(body(end)),)) for name, end in ends.items()}
-    return rows | {RowKey(Kind.CHAIN, drop_chain(reason) + SILENT): silent_drop(reason) for reason in REJECTED}
+    return rows | silent_drops()
 
 
 class _Compiler:
@@ -238,7 +231,7 @@ class _Compiler:
         if where.hook is not InetHook.FORWARD:
             rules += self._failsafe(where)
         if not where.untracked and where.hook is not InetHook.PREROUTING:
-            rules.insert(0, rule(*in_state(CtState.INVALID), to=dropped(Reason.INVALID)))
+            rules.insert(0, rule(*in_state(CtState.INVALID), to=drop(Reason.INVALID)))
         for family in FAMILIES:
             # Also while nobody is to be answered: the kernel refuses a way from there to an answer, even for the moment
             # in which a change of that setting is half written.

@@ -18,21 +18,14 @@ from typing import Any, NamedTuple
 
 from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
+from tortie.dataplane.nftables.arrival import arrival
 from tortie.dataplane.nftables.chains import Place, endpoint_chain
 from tortie.dataplane.nftables.counting import chains_of, count
 from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, RowValue
 from tortie.dataplane.nftables.sets import SelectorSets
-from tortie.dataplane.nftables.skeleton import (
-    arrival,
-    closing,
-    dispatch,
-    entrance,
-    exemption,
-    naming,
-    skeleton,
-)
+from tortie.dataplane.nftables.skeleton import closing, dispatch, entrance, exemption, naming, skeleton
 from tortie.dataplane.nftables.table import ChainTable, MemberTable
 from tortie.dataplane.nftables.translation import floating, outgoing
 from tortie.dataplane.nftables.watch import TableWatch

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Set
 
+from tortie.dataplane.nftables.arrival import WORKLOADS
+from tortie.dataplane.nftables.conditions import NFPROTO
 from tortie.dataplane.nftables.cover import Cover
 from tortie.dataplane.nftables.match import ADDRESS, interval_of, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
-from tortie.dataplane.nftables.skeleton import NFPROTO, WORKLOADS
 from tortie.intent.policy import FAMILIES, Address, Family, FloatingAddress, NatPool, Network, PolicySettings
 from tortie.kernel.netfilter.chain import Hook, InetHook, Priority
 from tortie.kernel.netfilter.expression import Cmp, Expression, Lookup, Meta, MetaKey
