@@ -51,7 +51,7 @@ from tortie.datastore import open_datastore
 from tortie.datastore.guard import Guarded
 from tortie.datastore.resources import Resources
 from tortie.errors import KernelError, Problem
-from tortie.intent.report import EndpointReport, EndpointState, Noted
+from tortie.intent.report import EndpointReport, Noted
 from tortie.intent.settings import Settings
 from tortie.kernel.netlink.monitor import Monitor, Overflow
 from tortie.kernel.netlink.socket import NetlinkSocket
@@ -301,7 +301,7 @@ class Agent:
         repairs = [*self._l3.repairs.take(), *self._guests.take(), *self._bird_routes.take()]
         self._repairs.look(repairs, self._loop_time())
         reports = self._routing.reports
-        self._log_errors(reports)
+        self._log_errors(reports.errors)
         self._noticeboard.post(
             msgspec.structs.replace(
                 self._noticeboard.board,
@@ -313,7 +313,7 @@ class Agent:
                 revision=self._revision,
                 policy_backend=self._policy.name,
                 enforced_revision=self._enforced_revision,
-                endpoints=reports,
+                endpoints=reports.all,
                 pending=(*self._policy.pending, *self._l3.pending),
                 problems=self._problems(),
                 confirmations=cluster.confirmations,
@@ -339,13 +339,10 @@ class Agent:
         vitals = self._measured.vitals(self._loop_time(), self._policy.connections_cut, dropped)
         return msgspec.structs.replace(self._noticeboard.board, vitals=vitals, loop_lag_ms=self._measured.lag_ms)
 
-    def _log_errors(self, reports: Mapping[str, EndpointReport]) -> None:
+    def _log_errors(self, errors: Mapping[str, EndpointReport]) -> None:
         before = self._noticeboard.board.endpoints
-        if reports is before:
-            return
-        for name, report in reports.items():
-            # A report that did not change is the same object.
-            if report is not before.get(name) and report != before.get(name) and report.state is EndpointState.ERROR:
+        for name, report in errors.items():
+            if report != before.get(name):
                 LOG.warning("endpoint is in error", endpoint=name, reason=report.reason)
 
     def _problems(self) -> tuple[Noted, ...]:

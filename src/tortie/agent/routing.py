@@ -9,6 +9,7 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,6 +18,13 @@ from tortie.dataplane.l3 import L3
 from tortie.intent.l3 import LocalEndpoint
 from tortie.intent.report import EndpointReport, EndpointState
 from tortie.model.resource import ResourceKey
+
+
+class Reports(NamedTuple):
+    """By `namespace/name`."""
+
+    all: Mapping[str, EndpointReport]
+    errors: Mapping[str, EndpointReport]
 
 
 class Routing:
@@ -50,29 +58,29 @@ class Routing:
         return bool(self._waiting)
 
     @property
-    def reports(self) -> Mapping[str, EndpointReport]:
-        """By `namespace/name`: what l3 says of each endpoint, but of those whose policy is not in force that, and of
-        those that are closed why."""
-        told, closed = self._l3.reports, self._policy.closed
-        waits = self._policy.settled and (self._policy.lacking or self._waiting)
-        if not (waits or closed):
-            return told
-        reports = dict(told)
-        for key, reason in closed.items():
-            if (before := reports.get(key.full_name)) is not None and key.kind == "WorkloadEndpoint":
-                reports[key.full_name] = msgspec.structs.replace(before, state=EndpointState.ERROR, reason=reason)
-        if not waits:
-            return reports
-        for key, reason in self._policy.lacking.items():
-            if (before := reports.get(key.full_name)) is not None:
-                reports[key.full_name] = msgspec.structs.replace(
-                    before, state=EndpointState.ERROR, reason=f"its policy is not in force: {reason}"
-                )
-        for key, endpoint in self._waiting.items():
-            reports[key.full_name] = EndpointReport(
+    def reports(self) -> Reports:
+        """What l3 says of each endpoint, but of those whose policy is not in force that, and of those that are closed
+        why."""
+        told, own = self._l3.reports, self._reports()
+        return Reports({**told, **own} if own else told, {**self._l3.errors, **own})
+
+    def _reports(self) -> dict[str, EndpointReport]:
+        """Those that say another thing than l3; all are errors."""
+        reasons = {key: reason for key, reason in self._policy.closed.items() if key.kind == "WorkloadEndpoint"}
+        waiting: Mapping[ResourceKey, LocalEndpoint] = {}
+        if self._policy.settled:
+            reasons |= {key: f"its policy is not in force: {why}" for key, why in self._policy.lacking.items()}
+            waiting = self._waiting
+        found = {
+            key.full_name: msgspec.structs.replace(told, state=EndpointState.ERROR, reason=reason)
+            for key, reason in reasons.items()
+            if (told := self._l3.reports.get(key.full_name)) is not None
+        }
+        for key, endpoint in waiting.items():
+            found[key.full_name] = EndpointReport(
                 state=EndpointState.ERROR,
                 reason=f"its policy is not in force: {self._policy.missing(key)}",
                 interface=endpoint.interface,
                 addresses=tuple(map(str, endpoint.addresses)),
             )
-        return reports
+        return found

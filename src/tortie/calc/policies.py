@@ -292,10 +292,10 @@ class PolicyCalculator:
 
     def _note_missing(self, key: ResourceKey) -> None:
         self.missing.pop(key, None)
-        users = sorted(self._users.get(key, ()))
+        users = self._users.get(key)
         if users and key.kind == "Profile" and key not in self._profiles and key != DEFAULT_ALLOW.key:
-            more = f" and {len(users) - 1} more" if users[1:] else ""
-            self.missing[key] = (Problem("", "", f"it does not exist: nothing passes {users[0]}{more} by it"),)
+            more = f" and {len(users) - 1} more" if len(users) > 1 else ""
+            self.missing[key] = (Problem("", "", f"it does not exist: nothing passes {min(users)}{more} by it"),)
 
 
 def named(chains: Chains | None) -> set[ResourceKey]:

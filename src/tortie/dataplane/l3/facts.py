@@ -71,6 +71,7 @@ class Facts:
         self.ra_uplinks: set[int] = set()  # interfaces whose IPv6 default route came by router advertisement
         self._socket = sock
         self._links: dict[int, Link] = {}
+        self._ungoverned: set[int] = set()  # of the links
         self._index_of: dict[str, int] = {}
         self._addresses: dict[int, dict[tuple[bytes, int], Address]] = {}  # by address and prefix length
         self._read = False
@@ -106,7 +107,7 @@ class Facts:
 
         One that cannot be judged is not among the host's own: it stays closed.
         """
-        unsure = [self._links[ifindex] for ifindex in self._links.keys() - self._fit.indexes]
+        unsure = [self._links[ifindex] for ifindex in list(self._ungoverned)]
         own = {known.name: reason for known in unsure if is_meant(known.name) and (reason := self._own(known))}
         self._fit.save()
         for ifindex in self._stirred:
@@ -163,6 +164,7 @@ class Facts:
         reason = "" if self._governed(candidate) else self._judge(candidate)
         if not reason:
             self._fit.add(candidate.ifindex)
+            self._ungoverned.discard(candidate.ifindex)
             self._news.add(candidate.name)
         return reason
 
@@ -188,6 +190,7 @@ class Facts:
         self._links = {known.ifindex: known for known in links}
         self._index_of = {known.name: known.ifindex for known in links}
         self._fit.keep(self._links.keys())
+        self._ungoverned = self._links.keys() - self._fit.indexes
         self._stirred.update(self._links, self._kept)
         self._news.update(self._index_of)
         self._read = True
@@ -220,6 +223,8 @@ class Facts:
     def _link_changed(self, now: Link) -> Change:
         before = self._links.get(now.ifindex)
         self._links[now.ifindex] = now
+        if now.ifindex not in self._fit:
+            self._ungoverned.add(now.ifindex)
         self._stirred.add(now.ifindex)
         if before is not None and before.name != now.name and self._index_of.get(before.name) == now.ifindex:
             del self._index_of[before.name]
@@ -234,6 +239,7 @@ class Facts:
 
     def _link_gone(self, gone: Link) -> Change:
         self._links.pop(gone.ifindex, None)
+        self._ungoverned.discard(gone.ifindex)
         self._stirred.add(gone.ifindex)
         self._news.add(gone.name)
         self._fit.discard(gone.ifindex)

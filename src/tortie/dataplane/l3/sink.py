@@ -78,6 +78,7 @@ class L3:
         self._judge_all_at = 0.0  # not sooner, however often they change
         self._reports: dict[str, EndpointReport] = {}
         self._shown: Mapping[str, EndpointReport] | None = None  # a copy of them, until one changes
+        self._errors: dict[str, EndpointReport] = {}  # of them, those of endpoints in error
 
     def desire(self, key: EndpointKey, endpoint: LocalEndpoint | None) -> None:
         """Takes one changed wish; None: the endpoint is gone, its rows go with the next `apply`."""
@@ -86,6 +87,7 @@ class L3:
             del self._governor[old.interface]
         if endpoint is None:
             self._reports.pop(_name(key), None)
+            self._errors.pop(_name(key), None)
             self._shown = None
         else:
             self._endpoints[key] = endpoint
@@ -192,6 +194,11 @@ class L3:
         if self._shown is None:
             self._shown = dict(self._reports)
         return self._shown
+
+    @property
+    def errors(self) -> Mapping[str, EndpointReport]:
+        """Of the reports those of endpoints in error."""
+        return self._errors
 
     @property
     def pending(self) -> Iterator[Noted]:
@@ -313,6 +320,9 @@ class L3:
         if report != self._reports.get(_name(key)):
             self._reports[_name(key)] = report
             self._shown = None
+            self._errors.pop(_name(key), None)
+            if state is EndpointState.ERROR:
+                self._errors[_name(key)] = report
         if not settled:
             self._failing.add(key)
 
