@@ -38,6 +38,7 @@ from tortie.kernel.netfilter.socket import NetfilterSocket
 from tortie.kernel.netfilter.statement import Counter, Decide
 from tortie.kernel.netfilter.transaction import commit
 from tortie.kernel.netfilter.verdict import ACCEPT, goto
+from tortie.kernel.netlink.socket import one_by_one
 
 BASELINE = "nft -f"
 CHAINS = 1000
@@ -210,7 +211,7 @@ def test_connections(netns: NetnsFactory) -> None:
     with connected(netns("host")) as sock:
         for _ in range(5):
             put = message_type(CONNTRACK, 0)
-            assert sock.batch(put, CREATE | EXCLUSIVE, wanted, encode, "put connection") == {}
+            assert sock.batch(put, CREATE | EXCLUSIVE, wanted, one_by_one(encode), "put connection") == {}
             steps = [time.process_time()]
             seen = 0
             for piece in conntrack.walk(sock):

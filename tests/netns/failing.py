@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from tortie.errors import Busy, KernelError
 from tortie.kernel.netlink.message import Message
-from tortie.kernel.netlink.socket import NetlinkSocket
+from tortie.kernel.netlink.socket import NetlinkSocket, Pack
 
 Row = TypeVar("Row")
 Value = TypeVar("Value")
@@ -47,12 +47,10 @@ class FailingSocket(NetlinkSocket):
             raise Busy(f"{doing}: made to fail")
         return super().dump(kind, body, parse, doing)
 
-    def batch(
-        self, kind: int, flags: int, rows: Iterable[Row], encode: Callable[[Row], bytes], doing: str
-    ) -> dict[Row, KernelError]:
+    def batch(self, kind: int, flags: int, rows: Iterable[Row], pack: Pack[Row], doing: str) -> dict[Row, KernelError]:
         wanted = list(rows)
         fails = self._failure.comes()
         failed: dict[Row, KernelError] = {}
         if not fails or self._failure.after_effect:
-            failed = super().batch(kind, flags, wanted, encode, doing)
+            failed = super().batch(kind, flags, wanted, pack, doing)
         return failed | {row: Busy(f"{doing}: made to fail") for row in wanted} if fails else failed

@@ -9,7 +9,7 @@ import pytest
 
 from tortie.errors import Busy, Exists, Gone, KernelError, Refused
 from tortie.kernel.netlink.message import ACK, ACK_TLVS, CAPPED, DONE, DUMP_INTERRUPTED, ERROR, HEADER, Message, text
-from tortie.kernel.netlink.socket import DUMP_ATTEMPTS, ROWS_AT_ONCE, NetlinkSocket
+from tortie.kernel.netlink.socket import DUMP_ATTEMPTS, ROWS_AT_ONCE, NetlinkSocket, one_by_one
 
 Reply = Callable[[bytes], list[bytes]]
 
@@ -191,13 +191,13 @@ class TestBatch:
             return [verdict(numbers[3], 17), verdict(numbers[7], 3), verdict(numbers[-1])]
 
         sock, _ = connected(reply)
-        failed = sock.batch(1, 0, range(100), self.body, "add row")
+        failed = sock.batch(1, 0, range(100), one_by_one(self.body), "add row")
         assert {row: type(error) for row, error in failed.items()} == {3: Exists, 7: Gone}
         assert str(failed[3]) == "add row 3: File exists"
 
     def test_only_the_last_message_of_a_buffer_asks_for_an_answer(self) -> None:
         sock, kernel = connected(lambda sent: [verdict(list(sequences(sent))[-1])])
-        assert sock.batch(1, 0, range(2000), self.body, "add row") == {}
+        assert sock.batch(1, 0, range(2000), one_by_one(self.body), "add row") == {}
         assert len(kernel.received) > 1
         for datagram in kernel.received:
             flags = [HEADER.unpack_from(datagram, at)[2] & ACK for at in range(0, len(datagram), 60)]
@@ -206,21 +206,21 @@ class TestBatch:
 
     def test_the_last_message_may_fail_too(self) -> None:
         sock, _ = connected(lambda sent: [verdict(list(sequences(sent))[-1], 17)])
-        assert list(sock.batch(1, 0, range(5), self.body, "add row")) == [4]
+        assert list(sock.batch(1, 0, range(5), one_by_one(self.body), "add row")) == [4]
 
     def test_no_rows_send_nothing(self) -> None:
         sock, kernel = connected(lambda sent: [])
-        assert sock.batch(1, 0, [], self.body, "add row") == {}
+        assert sock.batch(1, 0, [], one_by_one(self.body), "add row") == {}
         assert kernel.received == []
 
     def test_lost_answers_are_raised_since_nobody_knows_what_was_done(self) -> None:
         sock, _ = connected(lambda sent: [verdict(next(sequences(sent)), 17)])
         with pytest.raises(Busy):
-            sock.batch(1, 0, range(5), self.body, "add row")
+            sock.batch(1, 0, range(5), one_by_one(self.body), "add row")
 
     def test_sequence_numbers_wrap(self) -> None:
         sock, _ = connected(lambda sent: [verdict(s, 17) for s in sequences(sent)])
         sock._sequence = 2**32 - 3
-        assert list(sock.batch(1, 0, range(5), self.body, "add row")) == [0, 1, 2, 3, 4]
+        assert list(sock.batch(1, 0, range(5), one_by_one(self.body), "add row")) == [0, 1, 2, 3, 4]
         with pytest.raises(Exists):
             sock.request(1, 0, b"", "ask")

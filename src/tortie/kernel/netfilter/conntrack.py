@@ -29,6 +29,7 @@ from tortie.kernel.netlink.message import (
     u32,
     unpack_fixed,
 )
+from tortie.kernel.netlink.socket import one_by_one
 
 # enum cntl_msg_types
 _GET = message_type(CONNTRACK, 1)
@@ -169,7 +170,7 @@ def walk(sock: NetfilterSocket, wanted: Filter = ALL) -> Iterator[list[Connectio
 
 def delete(sock: NetfilterSocket, connections: Iterable[Connection]) -> dict[Connection, KernelError]:
     """Deletes these entries and returns those that the kernel would not; one that is gone already is no error."""
-    failed = sock.batch(_DELETE, 0, connections, _encode_key, "delete connection")
+    failed = sock.batch(_DELETE, 0, connections, one_by_one(_encode_key), "delete connection")
     return {connection: error for connection, error in failed.items() if not isinstance(error, Gone)}
 
 

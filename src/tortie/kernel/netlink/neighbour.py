@@ -31,7 +31,7 @@ from tortie.kernel.netlink.message import (
     u32,
     unpack_fixed,
 )
-from tortie.kernel.netlink.socket import NetlinkSocket
+from tortie.kernel.netlink.socket import NetlinkSocket, one_by_one
 
 # include/uapi/linux/rtnetlink.h, neighbour.h
 NEW_NEIGHBOUR = 28
@@ -74,12 +74,12 @@ class Neighbour(NamedTuple):
 
 def add(sock: NetlinkSocket, neighbours: Iterable[Neighbour]) -> dict[Neighbour, KernelError]:
     """Creates the entries, returns those that failed: `Exists` where the address has an entry of any kind."""
-    return sock.batch(NEW_NEIGHBOUR, CREATE | EXCLUSIVE, neighbours, encode, "add neighbour")
+    return sock.batch(NEW_NEIGHBOUR, CREATE | EXCLUSIVE, neighbours, one_by_one(encode), "add neighbour")
 
 
 def replace(sock: NetlinkSocket, neighbours: Iterable[Neighbour]) -> dict[Neighbour, KernelError]:
     """Creates the entries or overwrites what is there, and returns those that failed."""
-    return sock.batch(NEW_NEIGHBOUR, CREATE | REPLACE, neighbours, encode, "replace neighbour")
+    return sock.batch(NEW_NEIGHBOUR, CREATE | REPLACE, neighbours, one_by_one(encode), "replace neighbour")
 
 
 def delete(sock: NetlinkSocket, neighbours: Iterable[Neighbour]) -> dict[Neighbour, KernelError]:
@@ -87,7 +87,7 @@ def delete(sock: NetlinkSocket, neighbours: Iterable[Neighbour]) -> dict[Neighbo
 
     The kernel matches neither MAC nor protocol.
     """
-    failed = sock.batch(DELETE_NEIGHBOUR, 0, neighbours, _deletion, "delete neighbour")
+    failed = sock.batch(DELETE_NEIGHBOUR, 0, neighbours, one_by_one(_deletion), "delete neighbour")
     return {row: error for row, error in failed.items() if not isinstance(error, Gone)}
 
 

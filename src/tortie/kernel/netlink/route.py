@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from tortie.errors import Gone, KernelError
-from tortie.kernel.netlink.message import CREATE, EXCLUSIVE, Message, malformed
+from tortie.kernel.netlink.message import CREATE, EXCLUSIVE, HEADER, Message, attribute, malformed, u32
 from tortie.kernel.netlink.socket import NetlinkSocket
 
 # include/uapi/linux/rtnetlink.h
@@ -56,8 +56,8 @@ _ROUTE_MESSAGE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _U32_ATTRIBUTE = struct.Struct("=HHI")
-# The same with what most routes have, by the size of an address: in one call, since there are many of them.
-_WHOLE = {size: struct.Struct(f"=BBBBBBBBIHH{size}sHHIHHI") for size in (4, 16)}
+# A whole message of what most routes have, by the size of an address: in one call, since there are many of them.
+_WHOLE = {size: struct.Struct(f"=IHHIIBBBBBBBBIHH{size}sHHIHHI") for size in (4, 16)}
 _ADDRESS_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
@@ -89,7 +89,7 @@ class Route(NamedTuple):
 
 def add(sock: NetlinkSocket, routes: Iterable[Route]) -> dict[Route, KernelError]:
     """Creates the routes and returns those that failed: `Exists` where any route has the same key."""
-    return sock.batch(NEW_ROUTE, CREATE | EXCLUSIVE, routes, encode, "add route")
+    return sock.batch(NEW_ROUTE, CREATE | EXCLUSIVE, routes, messages, "add route")
 
 
 def delete(sock: NetlinkSocket, routes: Iterable[Route]) -> dict[Route, KernelError]:
@@ -97,7 +97,7 @@ def delete(sock: NetlinkSocket, routes: Iterable[Route]) -> dict[Route, KernelEr
 
     What is not there is no failure. Metric 0 removes whatever metric the row has, best first.
     """
-    failed = sock.batch(DELETE_ROUTE, 0, routes, _deletion, "delete route")
+    failed = sock.batch(DELETE_ROUTE, 0, routes, _deletions, "delete route")
     return {route: error for route, error in failed.items() if not isinstance(error, Gone)}
 
 
@@ -138,24 +138,41 @@ def add_raw(sock: NetlinkSocket, payload: bytes) -> None:
     sock.request(NEW_ROUTE, CREATE | EXCLUSIVE, payload, "add route")
 
 
-def encode(route: Route) -> bytes:
-    family, destination, length, ifindex, gateway, metric, protocol, scope, kind, table, tos = route
-    size = len(destination)
-    body = _WHOLE[size].pack(
-        *(family, length, 0, tos, table if table < 256 else 0, protocol, scope, kind, 0),
-        *(4 + size, _DESTINATION, destination, 8, _METRIC, metric, 8, _OUTPUT_INTERFACE, ifindex),
+def messages(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> list[bytes]:
+    """See `Pack`."""
+    # In one expression: 0.3 us a route, a fourth of what it takes with a function for each.
+    return [
+        (whole := _WHOLE[len(destination)]).pack(
+            *(whole.size, kind, flags, number, 0),
+            *(family, length, 0, tos, table, protocol, scope, to, 0),
+            *(4 + len(destination), _DESTINATION, destination, 8, _METRIC, metric, 8, _OUTPUT_INTERFACE, ifindex),
+        )
+        if ifindex and not gateway and table < 256
+        else _message(kind, flags, number, route)
+        for number, route in zip(numbers, routes, strict=True)
+        for family, destination, length, ifindex, gateway, metric, protocol, scope, to, table, tos in (route,)
+    ]
+
+
+def _message(kind: int, flags: int, number: int, route: Route) -> bytes:
+    """Of a route with a gateway, without an interface, or in a table beyond the first 256."""
+    table = route.table
+    body = _ROUTE_MESSAGE.pack(
+        *(route.family, route.prefix_length, 0, route.tos, table if table < 256 else 0),
+        *(route.protocol, route.scope, route.type, 0),
     )
-    if not ifindex:
-        body = body[: -_U32_ATTRIBUTE.size]
-    if gateway:
-        body += _ATTRIBUTE.pack(4 + len(gateway), _GATEWAY) + gateway
+    body += attribute(_DESTINATION, route.destination) + u32(_METRIC, route.metric)
+    if route.ifindex:
+        body += u32(_OUTPUT_INTERFACE, route.ifindex)
+    if route.gateway:
+        body += attribute(_GATEWAY, route.gateway)
     if table >= 256:
-        body += _U32_ATTRIBUTE.pack(8, _TABLE, table)
-    return body
+        body += u32(_TABLE, table)
+    return HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body
 
 
-def _deletion(route: Route) -> bytes:
-    return encode(route._replace(scope=SCOPE_NOWHERE))
+def _deletions(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> list[bytes]:
+    return messages(kind, flags, numbers, [route._replace(scope=SCOPE_NOWHERE) for route in routes])
 
 
 def parse(message: Message) -> Route | None:

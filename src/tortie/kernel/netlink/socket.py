@@ -11,7 +11,7 @@ Invariants:
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import Self, TypeVar
@@ -36,6 +36,9 @@ from tortie.kernel.netns import run_in
 Value = TypeVar("Value")
 Row = TypeVar("Row")
 
+Pack = Callable[[int, int, range, Sequence[Row]], list[bytes]]
+"""Makes whole messages of rows: of that type, with these flags, and a sequence number each."""
+
 # include/uapi/linux/netlink.h, asm-generic/socket.h; Python does not name them.
 SOL_NETLINK = 270
 NETLINK_CAP_ACK = 10
@@ -46,6 +49,7 @@ SO_RCVBUFFORCE = 33
 # In one system call, which takes some 1.5 ms; more are not faster (measured). A send buffer of the usual size holds
 # 350 bytes of each; a route takes 52.
 ROWS_AT_ONCE = 600
+LARGEST_NUMBER = 0xFFFFFFFF  # of a message
 # The kernel builds dumps in pieces of at most 32 KiB; one link with many virtual functions may exceed that.
 DATAGRAM_BYTES = 256 * 1024
 
@@ -161,39 +165,33 @@ class NetlinkSocket:
                 values.append(parse(message))
             yield values
 
-    def batch(
-        self, kind: int, flags: int, rows: Iterable[Row], encode: Callable[[Row], bytes], doing: str
-    ) -> dict[Row, KernelError]:
+    def batch(self, kind: int, flags: int, rows: Iterable[Row], pack: Pack[Row], doing: str) -> dict[Row, KernelError]:
         """Sends one message per row and returns the rows that failed, each with its own error.
 
-        2-4 us per row: a caller inside an event loop hands over some thousands at a time. Raises only if the
-        answers themselves are lost; then any of the rows may have been done.
+        2-4 us per row, most of it the kernel's: a caller inside an event loop hands over some thousands at a time.
+        Raises only if the answers themselves are lost; then any of the rows may have been done.
         """
         failed: dict[Row, KernelError] = {}
         left = iter(rows)
         while some := list(islice(left, ROWS_AT_ONCE)):
-            failed.update(self._send_batch(kind, flags, some, list(map(encode, some)), doing))
+            failed.update(self._send_batch(kind, flags | REQUEST, some, pack, doing))
         return failed
 
     def _send_batch(
-        self, kind: int, flags: int, rows: list[Row], bodies: list[bytes], doing: str
+        self, kind: int, flags: int, rows: list[Row], pack: Pack[Row], doing: str
     ) -> dict[Row, KernelError]:
+        numbers = self._numbers(len(rows))
+        messages = pack(kind, flags, numbers, rows)
         # Only the last message asks for an acknowledgement; failures are reported unasked. An acknowledgement
         # for each would overflow the receive buffer (measured), after which none could be read.
-        first = self._sequence + 1
-        flags |= REQUEST
-        parts: list[bytes] = []
-        for number, body in enumerate(bodies, first):
-            parts += (HEADER.pack(HEADER.size + len(body), kind, flags, number & 0xFFFFFFFF, 0), body)
-        last = first + len(bodies) - 1
-        parts[-2] = HEADER.pack(HEADER.size + len(bodies[-1]), kind, flags | ACK, last & 0xFFFFFFFF, 0)
-        self._sequence = last
+        last = messages[-1]
+        messages[-1] = HEADER.pack(len(last), kind, flags | ACK, numbers[-1], 0) + last[HEADER.size :]
         failed: dict[Row, KernelError] = {}
         with mapped(doing):
-            self._socket.send(b"".join(parts))
+            self._socket.send(b"".join(messages))
         for message in self._answers(doing):
-            index = (message.sequence - first) & 0xFFFFFFFF
-            if message.type != ERROR or index >= len(rows):
+            index = message.sequence - numbers.start
+            if message.type != ERROR or not 0 <= index < len(rows):
                 continue
             verdict = parse_verdict(message)
             if verdict.errno:
@@ -202,9 +200,16 @@ class NetlinkSocket:
                 break
         return failed
 
+    def _numbers(self, count: int) -> range:
+        """Sequence numbers for so many messages; before they would be too long they begin anew."""
+        if self._sequence + count > LARGEST_NUMBER:
+            self._sequence = 0
+        first = self._sequence + 1
+        self._sequence += count
+        return range(first, first + count)
+
     def _exchange(self, kind: int, flags: int, body: bytes, doing: str) -> Iterator[Message]:
-        self._sequence += 1
-        sequence = self._sequence & 0xFFFFFFFF
+        (sequence,) = self._numbers(1)
         with mapped(doing):
             self._socket.send(HEADER.pack(HEADER.size + len(body), kind, flags | REQUEST, sequence, 0) + body)
         for message in self._answers(doing):
@@ -221,6 +226,16 @@ class NetlinkSocket:
         if length > DATAGRAM_BYTES:
             raise malformed(f"{length} bytes at once")
         return parse_messages(bytes(self._buffer[:length]))
+
+
+def one_by_one(encode: Callable[[Row], bytes]) -> Pack[Row]:
+    """Of a function that makes the body of a message."""
+
+    def pack(kind: int, flags: int, numbers: range, rows: Sequence[Row]) -> list[bytes]:
+        bodies = zip(numbers, map(encode, rows), strict=True)
+        return [HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body for number, body in bodies]
+
+    return pack
 
 
 def force_receive_buffer(sock: socket.socket, size: int) -> None:
