@@ -6,7 +6,7 @@ networks gets one more, and an endpoint comes where there are ten, and where the
 
 Promise, in the median: of a policy, 10 ms by nftables, 40 ms by iptables-nft. None by iptables-legacy, which replaces
 the whole table of each family: 69 ms of processor time. By nftables an address takes 1 ms, a network 20 ms, and an
-endpoint among 2,000 15 ms.
+endpoint among 2,000 15 ms and twice what it takes among ten.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RULES = 10
 MEMBERS = 100_000
 NETWORKS = 100_000
 FEW, MANY = 10, 2000
+TO_FEW = 2
 PROMISED_MS = {"nftables": 10, "iptables-nft": 40}
 ADDRESS_MS, NETWORK_MS, ENDPOINT_MS = 1, 20, 15
 
@@ -187,11 +188,14 @@ def test_an_endpoint_more(hosts: MakeHost) -> None:
     }
     taken = take_turns(turns, 20)
     print_table("an endpoint comes", taken)
-    assert percentile(taken[f"nftables, {MANY} there"], 50) <= ENDPOINT_MS
+    many = percentile(taken[f"nftables, {MANY} there"], 50)
+    assert many <= ENDPOINT_MS
+    assert many <= TO_FEW * percentile(taken[f"nftables, {FEW} there"], 50)
 
 
 def endpoint(name: str, address: Address) -> WorkloadPolicy:
-    return workload(name, str(address), ingress=f"default={','.join(names(0))}", egress="| open")
+    mac = "02:00:" + address.packed.hex(":")
+    return workload(name, str(address), ingress=f"default={','.join(names(0))}", egress="| open", mac=mac)
 
 
 def repaired(host: Host, name: str) -> float:
