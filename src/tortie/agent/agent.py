@@ -95,7 +95,7 @@ class Agent:
         self._policy = Enforcement(self._netlink, wake, settings.xtables_lock, state_dir)
         self._packets = PacketLog(self._policy.listen)
         made = l3.make(self._netlink, Path(settings.bpffs), state_dir)
-        self._l3 = made.sink
+        self._l3, self._close_l3 = made.sink, made.close
         self._routing = Routing(self._policy, self._l3)
         self._uplink = Uplink(settings.node, self._l3.facts)
         self._repairs = RepairLog()
@@ -159,6 +159,7 @@ class Agent:
             self._monitor.close()
             self._packets.close()
             self._policy.close()
+            self._close_l3()
             self._netlink.close()
             await self._datastore.close()
 

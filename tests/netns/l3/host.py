@@ -36,6 +36,7 @@ class Host:
         made = namespace.call(lambda: l3.make(self.socket, bpffs, state_dir))
         self.sink = made.sink
         self.responder = made.responder
+        self.closes = [made.close]
 
     def start(self) -> None:
         """What an agent does first once it knows the whole state: events before the read-back are old news."""
@@ -92,6 +93,8 @@ class Host:
         self.settle(lambda: self.report(name).state is EndpointState.UP)
 
     def close(self) -> None:
+        for close in self.closes:
+            close()
         self.monitor.close()
         self.socket.close()
 

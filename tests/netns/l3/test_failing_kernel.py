@@ -22,7 +22,9 @@ class FailingHost(Host):
         super().__init__(namespace, bpffs, state_dir)
         self.failure = Failure()
         self._failing = namespace.call(lambda: FailingSocket(self.failure))
-        self.sink = namespace.call(lambda: l3.make(self._failing, bpffs, state_dir)).sink
+        made = namespace.call(lambda: l3.make(self._failing, bpffs, state_dir))
+        self.sink = made.sink
+        self.closes.append(made.close)
         self.failure.calls = 0
 
     def start(self) -> None:

@@ -8,7 +8,8 @@ that is reset.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,10 +39,11 @@ __all__ = ["L3", "MadeL3", "make"]
 
 
 class MadeL3(NamedTuple):
-    """The sink, and who answers ARP: "ebpf", or why the kernel's proxy ARP has to."""
+    """The sink, who answers ARP ("ebpf", or why the kernel's proxy ARP has to), and what lets go of eBPF."""
 
     sink: L3
     responder: str
+    close: Callable[[], None]
 
 
 def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
@@ -55,18 +57,23 @@ def make(sock: NetlinkSocket, bpffs: Path, state_dir: Path) -> MadeL3:
         Kind.ROUTE: RouteTable(sock, ipv6),
     }
     program_id, reason = 0, "ebpf"
+    held = ExitStack()
     try:
         responder = open_responder(bpffs)
     except KernelError as error:
         reason = f"proxy ARP of the kernel, which is silent without a default route, because: {error}"
     else:
+        held.callback(responder.close)
         program_id = responder.program_id
         tables[Kind.ASKED] = AskedTable(responder.asked)
         tables[Kind.ANSWER] = AnswerTable(responder.answers)
         tables[Kind.FILTER] = FilterTable(sock, responder)
     # Without it such an interface is open until policy by names knows the new one.
     with suppress(KernelError):
-        tables[Kind.GATE] = GateTable(sock)
+        gate = GateTable(sock)
+        held.callback(gate.close)
+        tables[Kind.GATE] = gate
     facts = Facts(sock, ipv6, Governed(state_dir / GOVERNED))
     repairs = Repairs(sock.port, facts.name)
-    return MadeL3(L3(tables, facts, HostSettings(), partial(lookup, sock), program_id, repairs), reason)
+    sink = L3(tables, facts, HostSettings(), partial(lookup, sock), program_id, repairs)
+    return MadeL3(sink, reason, held.close)

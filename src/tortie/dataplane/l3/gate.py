@@ -29,6 +29,10 @@ class GateTable:
         self._socket = sock
         self._program = Program.load(_DROP, "gate", "GPL")
 
+    def close(self) -> None:
+        """What is closed stays closed."""
+        self._program.close()
+
     def read(self, wanted: Collection[int]) -> Mapping[int, bool]:
         """Of these interfaces only. A gate at one hook alone is there to be deleted, and False to be made whole."""
         return {

@@ -55,6 +55,11 @@ class Responder(NamedTuple):
     answers: Map
     asked: Map
 
+    def close(self) -> None:
+        """What is attached and pinned goes on."""
+        for each in (self.program, self.answers, self.asked):
+            each.close()
+
 
 def open_responder(bpffs: Path) -> Responder:
     """Adopts what an agent before this one pinned, or loads and pins it anew.
