@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import socket
+import struct
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from tortie.lab.process import LabError, Mark, alive, ended, inside, run, start,
 from tortie.lab.topology import Topology
 
 ANSWER_TIMEOUT_S = 30.0
+_CREDENTIALS = struct.Struct("=3i")  # process, user and group of who listens (unix(7), SO_PEERCRED)
 
 # The agent replaces it as soon as it knows the node; until then BIRD does nothing.
 _FIRST_BIRD_CONFIG = "log stderr all;\nrouter id 0.0.0.1;\nprotocol device { }\n"
@@ -74,10 +76,10 @@ async def start_agent(layout: Layout, host: str) -> None:
 async def _start_daemon(layout: Layout, mark: Mark, command: list[str], answers_on: Path) -> None:
     log = layout.member(mark.member).log(mark.program)
     process = await start(inside(layout.namespace(mark.member), *command), mark, log)
-    await wait_until(lambda: _answers(answers_on) or not alive(process), ANSWER_TIMEOUT_S)
+    await wait_until(lambda: answers(answers_on, process.pid) or not alive(process), ANSWER_TIMEOUT_S)
     if not alive(process):
         raise ended(mark, log)
-    if not _answers(answers_on):
+    if not answers(answers_on, process.pid):
         raise LabError(f"{mark.member}: {mark.program} does not answer on {answers_on}, see {log}")
 
 
@@ -100,10 +102,12 @@ def _parse_sessions(output: str) -> dict[str, str]:
     return sessions
 
 
-def _answers(path: Path) -> bool:
+def answers(path: Path, pid: int) -> bool:
+    """That process listens there. One that was killed goes on for a moment, in a child on its way to a program."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
         except OSError:
             return False
-    return True
+        listener, _, _ = _CREDENTIALS.unpack(probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return bool(listener == pid)
