@@ -80,9 +80,9 @@ class Enforcement:
         self._facts_seen = -1
         self._judged = Judged({}, {})
         self._interfaces: dict[str, Interface] = {}  # of this host, by name
-        # Interfaces of workloads that no endpoint names, by index and name; None: to be looked for.
-        self._known_strays: set[tuple[int, str]] | None = None
-        self._covered: set[tuple[int, str]] = set()  # of these, the ones that policy in force closes
+        # Interfaces of workloads that no endpoint names, by index and name, as of the last `see`.
+        self._strays: frozenset[tuple[int, str]] = frozenset()
+        self._covered: frozenset[tuple[int, str]] = frozenset()  # of these, the ones that policy in force closes
         self._alone: Wanted | None = None  # the backend that was found in force, so that others may go
         self._leftovers = Leftovers(wake)
         self._settled = False
@@ -117,7 +117,6 @@ class Enforcement:
         self._judge.take(changes)
         self._flows.take(changes)
         self._look_at = 0.0
-        self._known_strays = None
         if changes.workloads or changes.host_endpoints:
             self._facts_seen = -1
 
@@ -141,8 +140,8 @@ class Enforcement:
             if found is not None:
                 self._interfaces[name] = found
         self._note_governed(news)
-        self._known_strays = None
-        self._covered &= self._strays()
+        self._strays = self._look_for_strays()
+        self._covered &= self._strays
         for backend in self._running.values():
             backend.exempt(exempt)
             backend.observe(news)
@@ -154,7 +153,6 @@ class Enforcement:
         before = {name for name in interfaces if name in self._state.governed_interfaces}
         if before != outsiders:
             self._state.governed_interfaces = (self._state.governed_interfaces - before) | outsiders
-            self._known_strays = None
             self._flows.demand()
 
     def resync(self) -> None:
@@ -195,7 +193,7 @@ class Enforcement:
         self._problem = None
         self._settled = not backend.busy
         if self.in_force:
-            self._covered = set(self._strays())
+            self._covered = self._strays
         if self._alone != self._made and self._settled and backend.in_sync:
             self._let_others_go(now)
         self._look_for_lacking(now)
@@ -234,14 +232,12 @@ class Enforcement:
     @property
     def uncovered(self) -> frozenset[int]:
         """Interfaces of workloads, by index, that no endpoint names, until policy in the kernel closes them."""
-        return frozenset(ifindex for ifindex, _ in self._strays() - self._covered)
+        return frozenset(ifindex for ifindex, _ in self._strays - self._covered)
 
-    def _strays(self) -> set[tuple[int, str]]:
-        if self._known_strays is None:
-            names = self._state.governed_interfaces - self._state.interfaces.keys()
-            found = ((self._interfaces.get(name), name) for name in names)
-            self._known_strays = {(each.ifindex, name) for each, name in found if each is not None}
-        return self._known_strays
+    def _look_for_strays(self) -> frozenset[tuple[int, str]]:
+        names = self._state.governed_interfaces - self._state.interfaces.keys()
+        found = ((self._interfaces.get(name), name) for name in names)
+        return frozenset((each.ifindex, name) for each, name in found if each is not None)
 
     @property
     def lacking(self) -> Mapping[ResourceKey, str]:

@@ -107,7 +107,7 @@ class Facts:
 
         One that cannot be judged is not among the host's own: it stays closed.
         """
-        unsure = [self._links[ifindex] for ifindex in list(self._ungoverned)]
+        unsure = [self._links[ifindex] for ifindex in self._ungoverned]
         own = {known.name: reason for known in unsure if is_meant(known.name) and (reason := self._own(known))}
         self._fit.save()
         for ifindex in self._stirred:
