@@ -1,20 +1,16 @@
-"""Chains of policies and of endpoints.
-
-    endpoint ─▶ tier ─▶ policy    each a chain for each direction and family, called by the one before, and shared by
-             ─▶ profile           all that go through the same; everything ends in a verdict
+"""Chains of policies: the rules of one, for each place where packets are asked.
 
     Allow  accept, which ends this base chain; the other end of the packet's way has a base chain of its own
     Deny   a chain that counts, tells and drops
     Pass   back to the endpoint's chain, which calls the next tier's
 
-So no mark is needed to remember what was decided, and no way through the chains gets longer by another tier: the kernel
-refuses one of more than 16 (NFT_JUMP_STACK_SIZE). But a chain that was called returns to its caller alone, so the rules
+So no mark is needed to remember what was decided. But a chain that was called returns to its caller alone, so the rules
 of a policy that passes stand in the chain of the tier itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tortie.conventions import LOG_GROUP
@@ -40,7 +36,6 @@ from tortie.dataplane.nftables.rows import (
 from tortie.intent.folding import Field, Lookup, Part, fold
 from tortie.intent.policy import (
     Action,
-    Chain,
     Direction,
     Family,
     Network,
@@ -48,7 +43,6 @@ from tortie.intent.policy import (
     Policy,
     PortRange,
     Rule,
-    Tier,
 )
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter import expression as nft
@@ -83,10 +77,6 @@ class Compiled(NamedTuple):
     rows: Rows
 
 
-AskPolicy = Callable[[ObjectKey, Place], Compiled]
-"""`ask` of a policy by its key."""
-
-
 def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
     """What asks a policy or profile, for the chain of its tier or endpoint: a call of its chain, or its own rules."""
     rules: list[KernelRule] = []
@@ -99,53 +89,13 @@ def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
         return Compiled(tuple(rules), rows)
     name = chain_name(policy.key, place)
     rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
-    return Compiled((_call(jump(name)),), rows)
+    return Compiled((call(jump(name)),), rows)
 
 
 def passes(policy: Policy, direction: Direction) -> bool:
     """It may send packets on to the next tier. Of a profile none comes after it."""
     is_in_tier = policy.key.kind != "Profile" and not policy.staged
     return is_in_tier and any(rule.action is Action.PASS for rule in policy.rules(direction))
-
-
-def endpoint_chain(chain: Chain, place: Place, ask_policy: AskPolicy) -> tuple[str, Rows]:
-    """The chain that an endpoint's packets of a family go through; its name, and all that it needs."""
-    rules: list[KernelRule] = []
-    rows: Rows = {}
-    for tier in chain.tiers:
-        name = tier_chain_name(tier, place)
-        asked = [ask_policy(key, place) for key in tier.policies]
-        inside = [rule for each in asked for rule in each.rules]
-        if tier.default is Action.DENY:
-            inside.append(_call(place.drop(Reason.TIER_DEFAULT), f"end of tier {tier.name}"))
-        for each in asked:
-            rows |= each.rows
-        rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(inside))
-        rules.append(_call(jump(name), f"tier {tier.name}"))
-    for key in chain.profiles:
-        found = ask_policy(key, place)
-        rules += found.rules
-        rows |= found.rows
-    rules.append(
-        _call(ACCEPT) if place.ends_open else _call(place.drop(Reason.NO_PROFILE_MATCHED), "no profile matched")
-    )
-    name = f"{_way(place.direction, place.family)}-{digest(rules)}"
-    rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
-    return name, rows
-
-
-def tier_chain_name(tier: Tier, place: Place) -> str:
-    """By what is asked there, not by the rules: those of policies that pass change in their place."""
-    return tier_prefix(place.direction, place.family) + digest(tier, place)
-
-
-def tier_prefix(direction: Direction, family: Family) -> str:
-    """What the names of the chains of all tiers begin with, and of no others."""
-    return f"{_way(direction, family)}-tier-"
-
-
-def _way(direction: Direction, family: Family) -> str:
-    return f"{'to' if direction is Direction.INGRESS else 'from'}{family}"
 
 
 def chain_name(key: ObjectKey, place: Place) -> str:
@@ -176,7 +126,7 @@ def _cut(name: str) -> str:
 _NAME_LENGTH = 120
 
 
-def _call(verdict: Verdict, comment: str = "") -> KernelRule:
+def call(verdict: Verdict, comment: str = "") -> KernelRule:
     return KernelRule(body([Decide(verdict)]), comment)
 
 

@@ -16,8 +16,8 @@ from tortie.dataplane.nftables.chains import (
     keys_of,
     map_spec,
     passes,
-    tier_prefix,
 )
+from tortie.dataplane.nftables.endpoints import tier_prefix
 from tortie.dataplane.nftables.rows import MAP, TABLE
 from tortie.dataplane.nftables.table import kernel_set
 from tortie.errors import Gone

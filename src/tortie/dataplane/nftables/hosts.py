@@ -19,9 +19,10 @@ from typing import NamedTuple
 
 from tortie.dataplane.hosts import Hosts
 from tortie.dataplane.nftables.arrival import WORKLOADS
-from tortie.dataplane.nftables.chains import AskPolicy, Place, endpoint_chain
+from tortie.dataplane.nftables.chains import Place
 from tortie.dataplane.nftables.conditions import NFPROTO, in_state, rule
 from tortie.dataplane.nftables.drops import drop, silent_drops
+from tortie.dataplane.nftables.endpoints import AskPolicy, endpoint_chain
 from tortie.dataplane.nftables.match import side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec, chain_row
 from tortie.intent.policy import (

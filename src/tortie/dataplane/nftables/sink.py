@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 from tortie.dataplane.contract import Repairs
 from tortie.dataplane.hosts import resolve
 from tortie.dataplane.nftables.arrival import arrival
-from tortie.dataplane.nftables.chains import Place, endpoint_chain
+from tortie.dataplane.nftables.chains import Place
 from tortie.dataplane.nftables.counting import chains_of, count
+from tortie.dataplane.nftables.endpoints import endpoint_chain
 from tortie.dataplane.nftables.hosts import host_rows
 from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import Kind, MemberKey, RowKey, Rows, RowValue
