@@ -42,7 +42,10 @@ class WantedRows(Generic[R, V]):
         if rows:
             self._rows[owner] = rows
         for row, value in rows.items():
-            self._owners.setdefault(row, set()).add(owner)
+            if row not in old:
+                self._owners.setdefault(row, set()).add(owner)
+            elif old[row] == value:
+                continue
             self._reconcilers[row.kind].want(row.key, value)
         for row in old.keys() - rows.keys():
             owners = self._owners[row]

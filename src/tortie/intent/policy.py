@@ -124,13 +124,17 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def rules(self, direction: Direction) -> tuple[Rule, ...]:
         return self.ingress if direction is Direction.INGRESS else self.egress
 
+    def is_same(self, other: Policy, direction: Direction) -> bool:
+        """Both say the same in a direction."""
+        return self.staged == other.staged and self.rules(direction) == other.rules(direction)
+
     def sets(self) -> set[SetId]:
         """The sets that its rules name, of addresses and of ports."""
         ends = [end for rule in (*self.ingress, *self.egress) for end in (rule.source, rule.destination)]
         return {each for end in ends for each in (*end.sets, *end.not_sets, *end.port_sets, *end.not_port_sets)}
 
 
-class Tier(msgspec.Struct, frozen=True, kw_only=True):
+class Tier(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """The policies of one tier that apply to an endpoint in one direction, in order.
 
     `default` is what becomes of a packet that none of them decides: Deny, or Pass to what comes after the tier.
@@ -141,7 +145,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     default: Literal[Action.DENY, Action.PASS] = Action.DENY
 
 
-class Chain(msgspec.Struct, frozen=True, kw_only=True):
+class Chain(msgspec.Struct, frozen=True, kw_only=True, cache_hash=True):
     """All that applies to an endpoint in one direction."""
 
     tiers: tuple[Tier, ...] = ()

@@ -42,7 +42,8 @@ class Policies:
 
     def ask(self, key: ObjectKey, place: Place) -> Compiled:
         """See `chains.ask`. Who gets the rows may not change them."""
-        with_networks = frozenset(each for each in self._sets[key] if self._has_networks(each, place.family))
+        sets = self._sets[key]
+        with_networks = sets and frozenset(each for each in sets if self._has_networks(each, place.family))
         kept = self._compiled.setdefault(key, {})
         found = kept.get(place)
         if found is None or found.with_networks != with_networks:

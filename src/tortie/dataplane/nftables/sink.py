@@ -187,11 +187,13 @@ class NftablesBackend:
     def _put_policy(self, key: ObjectKey, policy: Policy | None) -> None:
         for set_id in self._policies.sets(key):
             self._policies_of_set[set_id].discard(key)
+        before = self._policies.get(key)
         self._policies.put(key, policy)
         if policy is not None:
             for set_id in self._policies.sets(key):
                 self._policies_of_set.setdefault(set_id, set()).add(key)
-            self._stale.update(self._uses_of_policy.get(key, ()))
+            changed = {way for way in Direction if before is None or not policy.is_same(before, way)}
+            self._stale.update(use for use in self._uses_of_policy.get(key, ()) if use.direction in changed)
 
     def _distrust(self, set_id: SetId) -> None:
         """Rules that select by the set need one more for its prefixes, or one less."""
