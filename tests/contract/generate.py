@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -75,11 +76,15 @@ class Chance(random.Random):
         return tuple(self.sample(values, self.randint(1, min(most, len(values)))))
 
 
-def changes(chance: Chance, number_of_policies: int = 5, rules: int = 12) -> PolicyChanges:
-    """A whole state: sets, policies, profiles, and what the two workloads go through."""
+def changes(chance: Chance, number_of_policies: int = 5, rules: int = 12, shapes: int = 0) -> PolicyChanges:
+    """A whole state: sets, policies, profiles, and what the two workloads go through.
+
+    With `shapes` all rules have one of so many, each of which names addresses or ports.
+    """
     sets = [_address_set(chance, f"s{number}") for number in range(4)]
     port_sets = [_port_set(chance, f"p{number}") for number in range(3)]
-    policies = [_policy(chance, f"policy{n}", sets, port_sets, rules) for n in range(number_of_policies)]
+    seeds = [_seed_that_names(chance, sets, port_sets) for _ in range(shapes)]
+    policies = [_policy(chance, f"policy{n}", sets, port_sets, rules, seeds) for n in range(number_of_policies)]
     profiles = [_policy(chance, f"profile{n}", sets, port_sets, 4, profile=True) for n in range(2)]
     keys = [policy.key for policy in policies]
     workloads = [_workload(chance, port, keys, [profile.key for profile in profiles]) for port in (A, B)]
@@ -106,16 +111,37 @@ def _port_set(chance: Chance, name: str) -> PortSet:
     return PortSet(id=name, members=members)
 
 
+def many_policies(chance: Chance) -> PolicyChanges:
+    """Many policies of few rules, which are found by a lookup."""
+    return changes(chance, number_of_policies=30, rules=2, shapes=3)
+
+
+def _seed_that_names(chance: Chance, sets: list[AddressSet], port_sets: list[PortSet]) -> float:
+    origin = RuleOrigin("", ResourceKey("", "", ""), Direction.INGRESS, 0)
+    while True:
+        seed = chance.random()
+        rule = _rule(chance, Chance(seed), origin, sets, port_sets)
+        if any((end.nets or end.ports) and not end.port_sets for end in (rule.source, rule.destination)):
+            return seed
+
+
 def _policy(
-    chance: Chance, name: str, sets: list[AddressSet], port_sets: list[PortSet], most: int, *, profile: bool = False
+    chance: Chance,
+    name: str,
+    sets: list[AddressSet],
+    port_sets: list[PortSet],
+    most: int,
+    seeds: Sequence[float] = (),
+    *,
+    profile: bool = False,
 ) -> Policy:
     key = ResourceKey("Profile" if profile else "GlobalNetworkPolicy", "", name)
     tier = "" if profile else "tier"
 
     def rules(direction: Direction) -> tuple[Rule, ...]:
         # Half of the lists are runs of one shape, which are folded.
-        alike = chance.often(0.5)
-        seed = chance.random()
+        alike = bool(seeds) or chance.often(0.5)
+        seed = chance.choice(seeds) if seeds else chance.random()
         found = []
         for number in range(chance.randint(0, most)):
             shape = Chance(seed) if alike else chance

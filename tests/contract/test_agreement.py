@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.arena import Arena
 from tests.contract.driver import Driver
-from tests.contract.generate import Chance, changes, packet
+from tests.contract.generate import Chance, changes, many_policies, packet
 from tests.netns.conftest import NetnsFactory
 from tortie.intent.packet import Flow, Packet
 from tortie.intent.state import PolicyState
@@ -72,7 +72,7 @@ def compare(driver: Driver, arena: Arena, socket: NetfilterSocket) -> None:
         chance = Chance(f"{SEED}/{round_}")
         # Everything of the round before goes in the moment in which this one's comes.
         state = PolicyState()
-        news = changes(chance)
+        news = many_policies(chance) if round_ % 2 else changes(chance)
         driver.backend.take(news)
         state.take(news)
         driver.settle()

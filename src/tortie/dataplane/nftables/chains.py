@@ -33,6 +33,7 @@ from tortie.dataplane.nftables.rows import (
     SetSpec,
     map_name,
 )
+from tortie.intent.candidates import EVERYTHING, Reach, reach
 from tortie.intent.folding import Field, Lookup, Part, fold
 from tortie.intent.policy import (
     Action,
@@ -75,6 +76,8 @@ class Compiled(NamedTuple):
 
     rules: tuple[KernelRule, ...]
     rows: Rows
+    chain: str = ""  # that the rules call, if that is all they do
+    reach: Reach = EVERYTHING  # of the chain
 
 
 def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
@@ -89,7 +92,7 @@ def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
         return Compiled(tuple(rules), rows)
     name = chain_name(policy.key, place)
     rows[RowKey(Kind.CHAIN, name)] = ChainSpec(tuple(rules))
-    return Compiled((call(jump(name)),), rows)
+    return Compiled((call(jump(name)),), rows, name, reach(policy, place.direction, place.family))
 
 
 def passes(policy: Policy, direction: Direction) -> bool:
