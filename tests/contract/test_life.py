@@ -399,6 +399,44 @@ def test_sets_change_by_their_members_and_their_prefixes_may_overlap(host: Host)
     assert probe() == [False, False, False]
 
 
+def test_prefixes_of_a_length_that_become_many_or_few_lose_and_leak_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They move from one of nftables' sets to another while packets of members, and of others, meet the rule."""
+    from ipaddress import ip_network
+
+    from tortie.dataplane.nftables import lengths
+    from tortie.intent.policy import AddressSet
+    from tortie.intent.state import SetDelta
+
+    monkeypatch.setattr(lengths, "MANY", 8)
+    monkeypatch.setattr(lengths, "FEW", 4)
+    rules = "Deny tcp source!=in:friends destination=80\nAllow tcp source=in:friends destination=80"
+    friends = AddressSet(id="friends", networks={ip_network("192.0.2.0/28")})
+    host.take(
+        msgspec.structs.replace(
+            ALL, new_sets=(friends,), policies={OPEN.key: OPEN, WEB.key: policy("web", ingress=rules)}
+        )
+    )
+    more = frozenset(ip_network((0xC0000300 + 16 * n, 28)) for n in range(10))
+    wide = frozenset({ip_network("192.0.4.0/24")})
+    for number in range(20):
+        expected = number % 2 == 0
+        delta = SetDelta(added=more | wide) if expected else SetDelta(removed=more | wide)
+        host.arena.forget_flows(host.socket)
+        host.backend.take(PolicyChanges(changed_sets={"friends": delta}))
+        host.driver.begin()
+        for mark, source in ((1000 + number, "192.0.2.1"), (2000 + number, "192.0.2.17")):
+            one = packet(f"eth0 {source}:{mark} > 10.65.0.2:80 tcp")
+            host.arena.send(msgspec.structs.replace(one, source_mac=MACS[one.interface]), mark)
+        host.driver.settle()
+        found = host.arena.received({1000 + number})
+        assert {mark for mark in found if mark >= 1000} == {1000 + number}
+        sources = ("192.0.3.1", "192.0.3.145", "192.0.3.161", "192.0.4.9")
+        passed = host.passes(*(f"eth0 {source}:9 > 10.65.0.2:80 tcp" for source in sources))
+        assert passed == [expected, expected, False, expected]
+
+
 def test_there_may_be_many_tiers(host: Host) -> None:
     """The kernel lets no way through nftables' chains be longer than 16."""
     tiers = 40

@@ -18,7 +18,7 @@ from tortie.dataplane.naming import comment_of, digest
 from tortie.dataplane.nftables.drops import SILENT, drop_chain
 from tortie.dataplane.nftables.match import (
     ADDRESS,
-    HasNetworks,
+    PrefixesOf,
     interval_of,
     matches,
     side,
@@ -80,12 +80,12 @@ class Compiled(NamedTuple):
     reach: Reach = EVERYTHING  # of the chain
 
 
-def ask(policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
+def ask(policy: Policy, place: Place, prefixes_of: PrefixesOf) -> Compiled:
     """What asks a policy or profile, for the chain of its tier or endpoint: a call of its chain, or its own rules."""
     rules: list[KernelRule] = []
     rows: Rows = {}
     for step in fold(policy.rules(place.direction)):
-        found = _compile(step, policy, place, has_networks)
+        found = _compile(step, policy, place, prefixes_of)
         rules += found.rules
         rows |= found.rows
     if passes(policy, place.direction):
@@ -136,10 +136,10 @@ def call(verdict: Verdict, comment: str = "") -> KernelRule:
 # --- Rules
 
 
-def _compile(step: Rule | Lookup, policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
+def _compile(step: Rule | Lookup, policy: Policy, place: Place, prefixes_of: PrefixesOf) -> Compiled:
     if isinstance(step, Lookup):
-        return _lookup(step, policy, place, has_networks)
-    found = matches(step, place.family, has_networks)
+        return _lookup(step, policy, place, prefixes_of)
+    found = matches(step, place.family, prefixes_of)
     tail = tuple(_statements(step, policy, place))
     comment = comment_of(step, COMMENT_BYTES)
     return Compiled(tuple(KernelRule(body((*one, *tail)), comment) for one in found.alternatives), found.sets)
@@ -162,9 +162,9 @@ def _verdict(rule: Rule, policy: Policy, place: Place) -> Verdict:
     return RETURN  # from the chain of the tier
 
 
-def _lookup(step: Lookup, policy: Policy, place: Place, has_networks: HasNetworks) -> Compiled:
+def _lookup(step: Lookup, policy: Policy, place: Place, prefixes_of: PrefixesOf) -> Compiled:
     """A verdict map: key to verdict, asked once. What counts is its entries, each the packets that it decided."""
-    common = matches(step.common, place.family, has_networks)
+    common = matches(step.common, place.family, prefixes_of)
     members = {key: _verdict(rule, policy, place) for key, rule in keys_of(step, place.family).items()}
     if not members or not common.alternatives:
         return Compiled((), {})

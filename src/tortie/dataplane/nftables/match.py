@@ -1,14 +1,14 @@
 """A rule's conditions as expressions of the kernel, for one family.
 
-Where a rule means "one of several things", the kernel needs a set, or a rule for each. A set of a selector is two sets,
-of single addresses and of prefixes, so a rule that selects by it is two rules when it has both. Every list of a rule's
-own that is longer than one becomes a set, named by its contents.
+Where a rule means "one of several things", the kernel needs a set, or a rule for each. A set of a selector is a set of
+single addresses, one of prefixes, and one for each length of which there are many (`lengths`): a rule that selects by
+it is a rule for each. Every list of a rule's own that is longer than one becomes a set, named by its contents.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from collections.abc import Callable, Container, Iterable, Iterator
+from itertools import chain, product
 from typing import NamedTuple
 
 from tortie.dataplane.naming import digest
@@ -19,6 +19,7 @@ from tortie.intent.ranges import merged_networks, merged_ports
 from tortie.kernel.netfilter.datatype import IPV4, IPV6, PROTOCOL, SERVICE, DataType, concatenate
 from tortie.kernel.netfilter.expression import (
     Base,
+    Bitwise,
     Cmp,
     Expression,
     Lookup,
@@ -34,7 +35,17 @@ _SOURCE_OFFSET = {4: 12, 6: 8}
 _DESTINATION_OFFSET = {4: 16, 6: 24}
 _ADDRESS_BYTES = {4: 4, 6: 16}
 
-HasNetworks = Callable[[SetId], bool]  # whether a set holds prefixes of the family at hand
+
+class Prefixes(NamedTuple):
+    """Where the prefixes of a set stand, of one family."""
+
+    intervals: bool = False
+    lengths: tuple[int, ...] = ()  # that have a hash each
+
+
+NO_PREFIXES = Prefixes()
+
+PrefixesOf = Callable[[SetId], Prefixes]  # of the family at hand
 
 
 class Side(NamedTuple):
@@ -59,11 +70,11 @@ class Matches(NamedTuple):
     sets: Rows
 
 
-def matches(rule: Rule, family: Family, has_networks: HasNetworks) -> Matches:
+def matches(rule: Rule, family: Family, prefixes_of: PrefixesOf) -> Matches:
     """Cheap comparisons first; no alternatives for a rule that no packet of the family can match."""
     if rule.family not in (None, family):
         return Matches((), {})
-    compiler = _Compiler(family, has_networks)
+    compiler = _Compiler(family, prefixes_of)
     head = tuple(compiler.head(rule))
     sides = (
         compiler.end(rule.source, side(family, source=True)),
@@ -77,9 +88,9 @@ Alternatives = list[tuple[Expression, ...]]
 
 
 class _Compiler:
-    def __init__(self, family: Family, has_networks: HasNetworks) -> None:
+    def __init__(self, family: Family, prefixes_of: PrefixesOf) -> None:
         self._family = family
-        self._has_networks = has_networks
+        self._prefixes_of = prefixes_of
         self.sets: Rows = {}
 
     def head(self, rule: Rule) -> Iterator[Expression]:
@@ -131,17 +142,18 @@ class _Compiler:
         name = self._own_set((ADDRESS[self._family],), map(interval_of, own), interval=True)
         return (address, Lookup(name, inverted=True))
 
-    def _set(self, set_id: SetId, address: Payload) -> Alternatives:
-        found: Alternatives = [(address, Lookup(hash_name(set_id, self._family)))]
-        if self._has_networks(set_id):
-            found.append((address, Lookup(interval_name(set_id, self._family))))
+    def _set(self, set_id: SetId, address: Payload, *, inverted: bool = False) -> Alternatives:
+        prefixes = self._prefixes_of(set_id)
+        found: Alternatives = [(address, Lookup(hash_name(set_id, self._family), inverted))]
+        if prefixes.intervals:
+            found.append((address, Lookup(interval_name(set_id, self._family), inverted)))
+        for length in prefixes.lengths:
+            name = length_name(set_id, self._family, length)
+            found.append((address, _mask(length, self._family), Lookup(name, inverted)))
         return found
 
     def _not_set(self, set_id: SetId, address: Payload) -> tuple[Expression, ...]:
-        found: tuple[Expression, ...] = (address, Lookup(hash_name(set_id, self._family), inverted=True))
-        if self._has_networks(set_id):
-            found += (address, Lookup(interval_name(set_id, self._family), inverted=True))
-        return found
+        return tuple(chain.from_iterable(self._set(set_id, address, inverted=True)))
 
     # --- Ports
 
@@ -216,25 +228,32 @@ def interval_name(set_id: SetId, family: int) -> str:
     return f"{set_id}-{family}n"
 
 
+def length_name(set_id: SetId, family: int, length: int) -> str:
+    return f"{interval_name(set_id, family)}{length}"
+
+
 port_set_name = hash_name
 
 
-def member_of(set_id: SetId, member: Member) -> MemberKey:
-    """Where a member of a set stands in the kernel."""
+def member_of(set_id: SetId, member: Member, lengths: Container[int] = ()) -> MemberKey:
+    """Where a member of a set stands in the kernel; `lengths` as in `Prefixes`."""
     if isinstance(member, NamedPort):
         key = concatenate(bytes([member.protocol]), member.address.packed, _port(member.port))
         return MemberKey(port_set_name(set_id, member.address.version), key)
     if isinstance(member, Address):
         return MemberKey(hash_name(set_id, member.version), member.packed)
+    if member.prefixlen in lengths:
+        return MemberKey(length_name(set_id, member.version, member.prefixlen), member.network_address.packed)
     first, last = interval_of(member)
     return MemberKey(interval_name(set_id, member.version), first, last)
 
 
-def address_sets(set_id: SetId, family: Family) -> Rows:
-    """The sets of a selector."""
+def address_sets(set_id: SetId, family: Family, lengths: Iterable[int] = ()) -> Rows:
+    """The sets of a selector; `lengths` as in `Prefixes`."""
     key = (ADDRESS[family],)
+    hashes = [hash_name(set_id, family), *(length_name(set_id, family, length) for length in lengths)]
     return {
-        RowKey(Kind.SET, hash_name(set_id, family)): SetSpec(key),
+        **{RowKey(Kind.SET, name): SetSpec(key) for name in hashes},
         RowKey(Kind.SET, interval_name(set_id, family)): SetSpec(key, interval=True),
     }
 
@@ -265,6 +284,12 @@ def _in_network(net: Network, address: Payload, *, inverted: bool = False) -> It
         yield from (address._replace(length=length), Cmp(net.network_address.packed[:length], operator))
         return
     yield from (address, Range(*interval_of(net), inverted))
+
+
+def _mask(length: int, family: Family) -> Bitwise:
+    size = _ADDRESS_BYTES[family]
+    ones = (1 << length) - 1 << 8 * size - length
+    return Bitwise(ones.to_bytes(size, "big"), bytes(size))
 
 
 def _icmp(icmp: Icmp) -> Iterator[Expression]:

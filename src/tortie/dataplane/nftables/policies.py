@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from tortie.dataplane.nftables.chains import Compiled, Place, ask
+from tortie.dataplane.nftables.match import Prefixes
 from tortie.intent.policy import Family, ObjectKey, Policy, SetId
 
 
 class _Kept(NamedTuple):
-    with_networks: frozenset[SetId]  # of the sets that it names, when it was compiled
+    prefixes: Mapping[SetId, Prefixes]  # of the sets that it names, when it was compiled
     compiled: Compiled
 
 
 class Policies:
-    """`has_networks` says whether a set holds prefixes of a family now: rules that ask it look different then."""
+    """`prefixes_of` says where those of a set stand now, of a family: rules that ask it look different then."""
 
-    def __init__(self, has_networks: Callable[[SetId, Family], bool]) -> None:
-        self._has_networks = has_networks
+    def __init__(self, prefixes_of: Callable[[SetId, Family], Prefixes]) -> None:
+        self._prefixes_of = prefixes_of
         self._policies: dict[ObjectKey, Policy] = {}
         self._sets: dict[ObjectKey, frozenset[SetId]] = {}  # that a policy names
         self._compiled: dict[ObjectKey, dict[Place, _Kept]] = {}
@@ -42,11 +43,10 @@ class Policies:
 
     def ask(self, key: ObjectKey, place: Place) -> Compiled:
         """See `chains.ask`. Who gets the rows may not change them."""
-        sets = self._sets[key]
-        with_networks = sets and frozenset(each for each in sets if self._has_networks(each, place.family))
+        prefixes = {each: self._prefixes_of(each, place.family) for each in self._sets[key]}
         kept = self._compiled.setdefault(key, {})
         found = kept.get(place)
-        if found is None or found.with_networks != with_networks:
-            compiled = ask(self._policies[key], place, with_networks.__contains__)
-            found = kept[place] = _Kept(with_networks, compiled)
+        if found is None or found.prefixes != prefixes:
+            compiled = ask(self._policies[key], place, prefixes.__getitem__)
+            found = kept[place] = _Kept(prefixes, compiled)
         return found.compiled

@@ -104,7 +104,7 @@ class NftablesBackend:
         self._others: set[str] = set()  # interfaces that begin like no workload's, and are or were one's
         self._rows = WantedRows[RowKey, RowValue](self._reconcilers)
         self._sets = SelectorSets(self._rows, self._reconcilers[Kind.MEMBER])
-        self._policies = Policies(self._sets.has_networks)
+        self._policies = Policies(self._sets.prefixes)
         self._workloads: dict[ObjectKey, WorkloadPolicy] = {}
         self._with_floating: set[ObjectKey] = set()
         self._floating_changed = False
@@ -196,7 +196,7 @@ class NftablesBackend:
             self._stale.update(use for use in self._uses_of_policy.get(key, ()) if use.direction in changed)
 
     def _distrust(self, set_id: SetId) -> None:
-        """Rules that select by the set need one more for its prefixes, or one less."""
+        """Its prefixes stand elsewhere now: rules that select by the set ask there."""
         for policy in self._policies_of_set.get(set_id, ()):
             self._stale.update(self._uses_of_policy.get(policy, ()))
 
