@@ -30,7 +30,8 @@ from tortie.kernel import netns
 MARK_VARIABLE = "TORTIELAB_MARK"
 
 KILL_TIMEOUT_S = 10.0
-EXEC_LOOKS = 20  # a millisecond apart; an exec takes less than one
+EXEC_LOOKS = 20  # a millisecond apart; an exec takes less than one, if the processor is free
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
 
 class LabError(TortieError):
@@ -124,8 +125,13 @@ async def together(work: Iterable[Awaitable[None]]) -> None:
 
 
 def alive(process: Process) -> bool:
-    """It still runs; a zombie does not."""
-    return _mark_of(process.pid) == process.mark
+    """It still runs; a zombie does not. One without an environment is in the middle of an exec, however long that takes
+    on a busy machine."""
+    try:
+        variables = _environment_of(process.pid)
+    except _GONE:
+        return False
+    return not variables or _mark_in(variables) == process.mark
 
 
 def ended(mark: Mark, log: Path) -> LabError:
@@ -179,7 +185,9 @@ def _kill_one(process: Process, deadline: float) -> bool:
         return False
     try:
         # The mark is read again under the descriptor: the number may have passed to another process.
-        if _mark_of(process.pid) != process.mark:
+        while (mark := _mark_of(process.pid)) is None and alive(process) and time.monotonic() < deadline:
+            pass  # in the middle of an exec
+        if mark != process.mark:
             return False
         signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         ending = select.poll()  # not select(), which takes no descriptor beyond the first 1,024
@@ -194,11 +202,14 @@ def _kill_one(process: Process, deadline: float) -> bool:
 
 def _mark_of(pid: int) -> Mark | None:
     try:
-        variables = _environment_of(pid).split(b"\0")
-    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return _mark_in(_environment_of(pid))
+    except _GONE:
         return None
+
+
+def _mark_in(variables: bytes) -> Mark | None:
     prefix = f"{MARK_VARIABLE}=".encode()
-    for variable in variables:
+    for variable in variables.split(b"\0"):
         if variable.startswith(prefix):
             parts = variable.removeprefix(prefix).decode(errors="replace").split("/")
             return Mark(*parts) if len(parts) == len(Mark._fields) else None

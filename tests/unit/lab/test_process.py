@@ -17,6 +17,7 @@ import pytest
 from tortie.lab.process import (
     LabError,
     Mark,
+    Process,
     alive,
     end,
     ended,
@@ -128,6 +129,18 @@ async def test_a_process_is_found_also_in_the_middle_of_an_exec(lab: str, tmp_pa
     script.chmod(0o755)
     process = await start([str(script)], Mark(lab, "a", "agent"), tmp_path / "log")
     assert all(alive(process) for _ in range(2000))
+
+
+def test_a_process_lives_however_long_its_exec_takes(lab: str) -> None:
+    """Until its end an exec shows no environment, as a program that was given none."""
+    with subprocess.Popen(["env", "-i", "sleep", "60"]) as process:
+        try:
+            environment = Path(f"/proc/{process.pid}/environ")
+            assert asyncio.run(wait_until(lambda: not environment.read_bytes(), 5))
+            assert alive(Process(process.pid, Mark(lab, "host", "sleep")))
+        finally:
+            process.kill()
+    assert not alive(Process(process.pid, Mark(lab, "host", "sleep")))
 
 
 async def test_a_failing_command_is_an_error_with_its_own_words(lab: str) -> None:
