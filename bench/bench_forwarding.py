@@ -36,7 +36,7 @@ from tortie.intent.state import PolicyChanges
 CLIENT, SERVER, PORT = "10.65.0.1", "10.65.0.2", 5000
 POLICIES, POLICIES_APIECE = 1000, 10
 ENDPOINTS = 2000
-ROUNDS = 15
+ROUNDS = 45  # with 15 two of the same may be a twentieth apart
 # So many that each takes some 50 ms.
 KINDS = {"stream": 150, "request": 2500, "connect": 500, "udp": 12_000}
 MEASURE = "tracked"
@@ -66,6 +66,7 @@ class Host(NamedTuple):
     router: Namespace
 
 
+@pytest.mark.timeout(900)
 def test_forwarding(netns: NetnsFactory, tmp_path: Path, load: Path) -> None:
     shapes: dict[str, PolicyChanges] = {
         "1000 policies": thousand_policies(),
