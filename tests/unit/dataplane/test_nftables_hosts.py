@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.intent.policy_text import chain, policy
 from tortie.dataplane.hosts import Hosts
 from tortie.dataplane.nftables.hosts import host_rows
+from tortie.dataplane.nftables.match import NO_PREFIXES
 from tortie.dataplane.nftables.policies import Policies
 from tortie.dataplane.nftables.rows import ChainSpec, Rows
 from tortie.intent.policy import BothWays, HostEndpointPolicy, PolicySettings
@@ -27,7 +28,7 @@ def chains(rows: Rows) -> dict[str, ChainSpec]:
 
 
 def test_what_is_named_comes_first() -> None:
-    policies = Policies(lambda *_: False)
+    policies = Policies(lambda *_: NO_PREFIXES)
     policies.put(WEB.key, WEB)
     rows = host_rows(Hosts({"eth0": ENDPOINT}, None), PolicySettings(), policies.ask)
     there: set[str] = set()
@@ -41,4 +42,4 @@ def test_what_is_named_comes_first() -> None:
 
 
 def test_without_host_endpoints_there_is_nothing() -> None:
-    assert host_rows(Hosts({}, None), PolicySettings(), Policies(lambda *_: False).ask) == {}
+    assert host_rows(Hosts({}, None), PolicySettings(), Policies(lambda *_: NO_PREFIXES).ask) == {}
