@@ -14,7 +14,7 @@ from tortie.dataplane.nftables.match import member_of
 from tortie.dataplane.nftables.rows import Kind
 from tortie.dataplane.nftables.sets import SelectorSets
 from tortie.dataplane.wanted import WantedRows
-from tortie.intent.policy import AddressSet, Network
+from tortie.intent.policy import AddressSet
 from tortie.reconcile import Reconciler
 
 
@@ -54,18 +54,23 @@ def test_no_more_lengths_than_that() -> None:
 class _Nothing:
     """A table that nobody writes to."""
 
-    def read(self, wanted: Any) -> Any:
+    def read(self, wanted: Any) -> dict[Any, Any]:
         return {}
+
+    def put(self, rows: Any) -> dict[Any, Any]:
+        return {}
+
+    delete = put
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_every_prefix_stands_in_one_place(seed: int) -> None:
     chance = random.Random(seed)
-    reconcilers = {kind: Reconciler[Any, Any](kind.name, _Nothing()) for kind in Kind}  # type: ignore[arg-type]
+    reconcilers = {kind: Reconciler[Any, Any](kind.name, _Nothing()) for kind in Kind}
     rows = WantedRows[Any, Any](reconcilers)
     sets = SelectorSets(rows, reconcilers[Kind.MEMBER])
     sets.put(AddressSet(id="s"))
-    there: set[Network] = set()
+    there: set[IPv4Network] = set()
     all_ = [net for length in (12, 16, 20, 24, 28) for net in nets(length, 8)]
     for _ in range(40):
         added = set(chance.sample(all_, chance.randint(0, 8))) - there
@@ -75,7 +80,7 @@ def test_every_prefix_stands_in_one_place(seed: int) -> None:
         there = (there | added) - removed
         where = sets.prefixes("s", 4)
         assert told == (where != before)
-        outermost = {net for net in there if not any(net != other and net.subnet_of(other) for other in there)}  # type: ignore[arg-type]
+        outermost = {net for net in there if not any(net != other and net.subnet_of(other) for other in there)}
         assert reconcilers[Kind.MEMBER].wanted == {member_of("s", net, where.lengths) for net in outermost}
         assert where.intervals == any(net.prefixlen not in where.lengths for net in outermost)
         assert {key.set for key in reconcilers[Kind.MEMBER].wanted} <= set(reconcilers[Kind.SET].wanted)
