@@ -64,8 +64,8 @@ class Axis:
 
 def spans(wanted: Iterable[Span], unwanted: Iterable[Span], top: int) -> list[Span] | None:
     """Values that are in `wanted`, or anything if that is empty, and not in `unwanted`; None: all up to `top`."""
-    found = _merged(wanted)
-    holes = _merged(unwanted)
+    found = merged(wanted)
+    holes = merged(unwanted)
     if not found and not holes:
         return None
     kept: list[Span] = []
@@ -83,11 +83,12 @@ def spans(wanted: Iterable[Span], unwanted: Iterable[Span], top: int) -> list[Sp
     return kept
 
 
-def _merged(found: Iterable[Span]) -> list[Span]:
-    merged: list[Span] = []
+def merged(found: Iterable[Span]) -> list[Span]:
+    """The same values in their order, in as few spans as may be."""
+    kept: list[Span] = []
     for first, last in sorted(found):
-        if merged and first <= merged[-1][1] + 1:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], last))
+        if kept and first <= kept[-1][1] + 1:
+            kept[-1] = (kept[-1][0], max(kept[-1][1], last))
         else:
-            merged.append((first, last))
-    return merged
+            kept.append((first, last))
+    return kept

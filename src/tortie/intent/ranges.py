@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
+from tortie.intent.axis import merged
 from tortie.intent.policy import Network, PortRange
 
 
@@ -19,10 +20,4 @@ def merged_networks(networks: Iterable[Network]) -> tuple[Network, ...]:
 
 
 def merged_ports(ranges: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    merged: list[PortRange] = []
-    for first, last in sorted(ranges):
-        if merged and first <= merged[-1].last + 1:
-            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, last))
-        else:
-            merged.append(PortRange(first, last))
-    return tuple(merged)
+    return tuple(PortRange(*span) for span in merged(ranges))

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from ipaddress import ip_address
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.intent.policy_text import policy
+from tests.unit.intent.test_folding import TABLES, some_packet
 from tortie.intent.candidates import MAX_LISTS, MAX_VALUES, MIN_POLICIES, Index, Step, candidates, reach
-from tortie.intent.evaluate import Tables, matches
+from tortie.intent.evaluate import matches
 from tortie.intent.folding import Field
-from tortie.intent.packet import ICMP, Packet
-from tortie.intent.policy import FAMILIES, Action, AddressSet, Direction, Family, ObjectKey, Policy
+from tortie.intent.packet import Packet
+from tortie.intent.policy import FAMILIES, Action, Direction, Family, ObjectKey, Policy
 
-TABLES = Tables(
-    {},
-    {"web": AddressSet(id="web", addresses={ip_address("10.0.0.1")})},
-    {},
-)
 EIGHT = range(8)
 
 
@@ -149,9 +144,6 @@ RULES = st.builds(
     st.sampled_from(["", "", "", "source=in:web", "source!=in:web", "v4"]),
 )
 POLICIES = st.tuples(st.lists(RULES, max_size=3), st.sampled_from([False, False, False, True]))
-ADDRESSES = [
-    ip_address(text) for text in ("10.0.0.1", "10.0.0.2", "10.0.9.9", "10.1.0.1", "10.2.0.1", "fd00::1", "fd00::2")
-]
 
 
 @settings(deadline=None)
@@ -165,17 +157,8 @@ def test_the_same_becomes_of_every_packet(texts: list[tuple[list[str], bool]], s
     }
     steps = {family: found(list(policies.values()), family) for family in FAMILIES}
     for _ in range(40):
-        source = chance.choice(ADDRESSES)
-        protocol = chance.choice([6, 17, ICMP])
-        packet = Packet(
-            source=source,
-            destination=chance.choice([each for each in ADDRESSES if each.version == source.version]),
-            protocol=protocol,
-            source_port=None if protocol == ICMP else 9,
-            destination_port=None if protocol == ICMP else chance.randint(0, 6),
-            icmp_type=8 if protocol == ICMP else None,
-        )
-        asked = [policies[key] for key in asked_of(steps[source.version], packet)]
+        packet = some_packet(chance)
+        asked = [policies[key] for key in asked_of(steps[packet.source.version], packet)]
         assert len({each.key for each in asked}) == len(asked), "a policy is asked twice"
         assert seen(asked, packet) == seen(list(policies.values()), packet)
 

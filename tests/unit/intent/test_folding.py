@@ -164,6 +164,19 @@ ADDRESSES = [
 ]
 
 
+def some_packet(chance: random.Random) -> Packet:
+    source = chance.choice(ADDRESSES)
+    protocol = chance.choice([6, 17, ICMP])
+    return Packet(
+        source=source,
+        destination=chance.choice([each for each in ADDRESSES if each.version == source.version]),
+        protocol=protocol,
+        source_port=None if protocol == ICMP else 9,
+        destination_port=None if protocol == ICMP else chance.randint(0, 6),
+        icmp_type=8 if protocol == ICMP else None,
+    )
+
+
 @settings(deadline=None)
 @given(st.lists(RULES, max_size=40), st.integers(0, 2**32))
 def test_the_same_action_is_found_first(lines: list[str], seed: int) -> None:
@@ -171,16 +184,7 @@ def test_the_same_action_is_found_first(lines: list[str], seed: int) -> None:
     listed = rules("\n".join(lines * 2))
     steps = fold(listed)
     for _ in range(40):
-        source = chance.choice(ADDRESSES)
-        protocol = chance.choice([6, 17, ICMP])
-        packet = Packet(
-            source=source,
-            destination=chance.choice([each for each in ADDRESSES if each.version == source.version]),
-            protocol=protocol,
-            source_port=None if protocol == ICMP else 9,
-            destination_port=None if protocol == ICMP else chance.randint(0, 6),
-            icmp_type=8 if protocol == ICMP else None,
-        )
+        packet = some_packet(chance)
         expected = [rule for rule in listed if matches(rule, packet, TABLES)]
         runs = [list(run) for _, run in groupby(expected, lambda rule: rule.action)]
         assert first(steps, packet) in (runs[0] if runs else [None])

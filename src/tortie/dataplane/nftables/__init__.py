@@ -3,8 +3,8 @@
 `rows` names what stands in the kernel. Which rows an intent takes is said by `skeleton`, the base chains; `arrival`,
 who may be behind an interface; `chains`, a policy; `endpoints`, what calls policies; `hosts`, that of host endpoints;
 and `translation`; all of them ask by `match` and `conditions`, and end in `drops`. `sets` has what is in the selectors'
-sets, and `cover` and `ordered` keep the prefixes of these apart. `table` is the kernel's side and `watch` sees what
-others do to it; `sink` joins them; `counting` and `drops` read what was counted.
+sets; `cover` and `ordered` keep the prefixes of these apart, and `lengths` says which of them have a hash. `table` is
+the kernel's side and `watch` sees what others do to it; `sink` joins them; `counting` and `drops` read the counters.
 """
 
 from __future__ import annotations
