@@ -137,6 +137,27 @@ def test_an_endpoint_of_which_half_is_written_is_closed(host: Host, half: str, m
 
 
 @pytest.mark.parametrize("backend_name", ["nftables"])
+def test_an_endpoint_that_is_one_too_many_is_closed_until_there_is_room(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sets that every packet asks are of a fixed size."""
+    host.stop()
+    monkeypatch.setattr("tortie.dataplane.nftables.arrival.BOUND", 1)
+    host.start()
+    host.take(PolicyChanges(policies=ALL.policies, workloads={RECEIVER.key: RECEIVER}))
+    host.backend.take(PolicyChanges(workloads={SENDER.key: SENDER}))
+    host.driver.begin()
+    assert not host.passes(ALLOWED)[0]
+    assert "full" in host.backend.missing(SENDER.key), [
+        f"{each.subject}: {each.reason}" for each in host.backend.pending
+    ]
+    assert host.passes("eth0 192.0.2.1:9 > 10.65.0.2:80 tcp") == [True]
+    host.backend.take(PolicyChanges(workloads={RECEIVER.key: None}))
+    host.driver.run_until(lambda: not any(host.backend.pending))
+    assert host.passes("calia 10.65.0.1:9 > 192.0.2.1:80 tcp") == [True]
+
+
+@pytest.mark.parametrize("backend_name", ["nftables"])
 def test_an_endpoint_with_the_policies_of_another_takes_elements_alone(host: Host) -> None:
     """What leads to a chain makes the kernel walk all of the table."""
 

@@ -222,6 +222,10 @@ def spoofing(mac: str) -> Iterator[Attack]:
         packets = [datagram(source, each, ports, MARK) for each in to[6]]
         yield Attack(f"from {source}", [frame(each, mac) for each in packets], "spoofed-address")
     yield Attack("to the victim from a link's own address", [frame(datagram(LOCAL, B6, ports, MARK), mac)])
+    # Where an IPv4 header has its protocol and source, these have TCP or UDP, and the attacker's own address.
+    for source in ("2006:0:a41:1::", "2011:0:a41:1::"):
+        packets = [datagram(source, each, ports, MARK) for each in to[6]]
+        yield Attack(f"from {source}", [frame(each, mac) for each in packets], "spoofed-address")
     for source, target in ((A4, B4), (A6, B6), (A4, H4)):
         packet = datagram(source, target, ports, MARK)
         yield Attack("with another's MAC", [frame(packet, "02:00:00:00:00:55")], "spoofed-mac")

@@ -1,6 +1,8 @@
 """Who may be behind an interface, and what nobody may send from there though it is who it says it is.
 
-    sources -> what nobody may send         most packets: index, MAC and address are looked up at once
+    sources                                 most packets: index, MAC and address are looked up at once, and of TCP, or
+                                            of UDP to an ordinary port, that is all
+    uncertain -> what nobody may send       all others of its addresses
     uncertain -> MAC -> unspecified         those of none of its addresses, such as who asks for one
     uncertain -> arrive-IFNAME              of an interface from which prefixes are allowed, or any MAC
 
@@ -31,15 +33,15 @@ from tortie.dataplane.nftables.drops import drop
 from tortie.dataplane.nftables.match import ADDRESS, side
 from tortie.dataplane.nftables.rows import ChainSpec, KernelRule, Kind, MemberKey, RowKey, Rows, SetSpec
 from tortie.intent.packet import ICMP, ICMPV6, IPIP, TCP, UDP
-from tortie.intent.policy import Family, PolicySettings, WorkloadPolicy
+from tortie.intent.policy import FAMILIES, Family, PolicySettings, WorkloadPolicy
 from tortie.intent.verdict import Reason
 from tortie.kernel.netfilter.datatype import ETHER, IFINDEX, VERDICT, concatenate
-from tortie.kernel.netfilter.expression import Base, Cmp, Lookup, Meta, MetaKey, Op, Payload
+from tortie.kernel.netfilter.expression import Base, Cmp, Expression, Lookup, Meta, MetaKey, Op, Payload
 from tortie.kernel.netfilter.verdict import ACCEPT, goto
 
-WORKLOADS = "workload-interfaces"  # all that have an endpoint
+WORKLOADS = "workloads"  # all interfaces that have an endpoint
 MACS = "macs"
-SOURCES: dict[Family, str] = {4: "sources4", 6: "sources6"}
+SOURCES: dict[Family, str] = {4: "ipv4-sources", 6: "ipv6-sources"}
 PARTICULAR = "particular"
 
 UNCERTAIN = "arrive-uncertain"
@@ -47,19 +49,27 @@ UNSPECIFIED = "arrive-unspecified"
 CHECKED = "arrive-checked"
 CHECKED_UDP = "arrive-checked-udp"
 
+# Of the sets that every packet asks. A hash of fixed size is quicker than one that grows, and takes 1 MiB for this.
+BOUND = 65_536
+
 _MAC = Payload(Base.LINK, 6, 6, register=1)  # behind the interface's index
+_MAC_AND_TYPE = _MAC._replace(length=8)  # where a concatenation has two bytes to fill
+_ETHERTYPE: dict[Family, bytes] = {4: b"\x08\x00", 6: b"\x86\xdd"}
+_PROTOCOL: dict[Family, Payload] = {4: Payload(Base.NETWORK, 9, 1), 6: Payload(Base.NETWORK, 6, 1)}
+_DESTINATION_PORT = Payload(Base.TRANSPORT, 2, 2)
+_DHCP: dict[Family, tuple[int, int]] = {4: (68, 67), 6: (546, 547)}  # ports of client and server
 _LINK_LOCAL = IPv6Network("fe80::/10")
 
 
 def places(settings: PolicySettings) -> Rows:
     """The sets and chains that stand whatever the endpoints are."""
     rows: Rows = {
-        RowKey(Kind.SET, WORKLOADS): SetSpec((IFINDEX,)),
+        RowKey(Kind.SET, WORKLOADS): SetSpec((IFINDEX,), bound=BOUND),
         RowKey(Kind.SET, MACS): SetSpec((IFINDEX, ETHER)),
         RowKey(Kind.SET, PARTICULAR): SetSpec((IFINDEX,), (VERDICT,)),
     }
     for family, name in SOURCES.items():
-        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX, ETHER, ADDRESS[family]))
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX, ETHER, ADDRESS[family]), bound=BOUND)
     # In this order, since the later ones lead to those before.
     rows[RowKey(Kind.CHAIN, CHECKED_UDP)] = ChainSpec(tuple(_checked_udp(settings)))
     rows[RowKey(Kind.CHAIN, CHECKED)] = ChainSpec(tuple(_checked(settings)))
@@ -79,8 +89,9 @@ def arrival(workload: WorkloadPolicy, ifindex: int) -> Rows:
         mac = bytes.fromhex(workload.mac.replace(":", ""))
         rows[RowKey(Kind.DISPATCH, MemberKey(MACS, concatenate(interface, mac)))] = None
         for address in addresses:
-            source = MemberKey(SOURCES[family_of(address)], concatenate(interface, mac, address.packed))
-            rows[RowKey(Kind.DISPATCH, source)] = None
+            family = family_of(address)
+            source = concatenate(interface, mac + _ETHERTYPE[family], address.packed)
+            rows[RowKey(Kind.DISPATCH, MemberKey(SOURCES[family], source))] = None
     if networks or not workload.mac:
         name = f"arrive-{workload.interface}"
         rules: list[KernelRule] = []
@@ -98,16 +109,39 @@ def index_key(ifindex: int) -> bytes:
     return ifindex.to_bytes(IFINDEX.length, sys.byteorder)
 
 
-def arriving() -> Iterator[KernelRule]:
-    """What is asked first, of every packet that comes by any interface."""
-    for family, name in SOURCES.items():
-        source = side(family, source=True).address._replace(register=3)
-        yield rule(*of_family(family), Meta(MetaKey.IIF), _MAC, source, Lookup(name), to=goto(CHECKED))
+def arriving(settings: PolicySettings) -> Iterator[KernelRule]:
+    """What is asked first, of every packet that comes by any interface. One rule lets go of most.
+
+    The protocol is read where the family's header has it: a packet of another family is of none of these sources.
+    """
+    for family in FAMILIES:
+        tcp, udp = ((_PROTOCOL[family], Cmp(bytes([number]))) for number in (TCP, UDP))
+        of_tcp = rule(*tcp, *_source(family), to=ACCEPT)
+        of_udp = rule(*udp, *_ordinary(settings), *_source(family), to=ACCEPT)
+        yield of_tcp._replace(comment="TCP from a workload's own address")
+        yield of_udp._replace(comment="UDP from a workload's own address")
     yield rule(Meta(MetaKey.IIF), Lookup(WORKLOADS), to=goto(UNCERTAIN))
 
 
+def _source(family: Family) -> Iterator[Expression]:
+    """That the packet is of that family, and its sender known by interface, MAC and address."""
+    yield from (Meta(MetaKey.IIF), _MAC_AND_TYPE, side(family, source=True).address._replace(register=3))
+    yield Lookup(SOURCES[family])
+
+
+def _ordinary(settings: PolicySettings) -> Iterator[Expression]:
+    """Of UDP: that the port is none of those that `_checked_udp` asks about."""
+    yield _DESTINATION_PORT
+    for client, _ in _DHCP.values():
+        yield Cmp(_packed(client), Op.NEQ)
+    if not settings.vxlan_from_workloads:
+        yield Cmp(_packed(settings.vxlan_port), Op.NEQ)
+
+
 def _uncertain() -> Iterator[KernelRule]:
-    """Packets of a workload from none of the addresses that it has."""
+    """Packets of a workload that are more than ordinary, or from none of the addresses that it has."""
+    for family in FAMILIES:
+        yield rule(*_source(family), to=goto(CHECKED))
     yield ask(MetaKey.IIF, PARTICULAR)
     yield rule(Meta(MetaKey.IIF), _MAC, Lookup(MACS), to=goto(UNSPECIFIED))
     yield rule(to=drop(Reason.SPOOFED_MAC))
@@ -115,7 +149,7 @@ def _uncertain() -> Iterator[KernelRule]:
 
 def _unspecified() -> Iterator[KernelRule]:
     """Who has no address yet may ask for one, and has one that is good on its link alone."""
-    yield rule(*of_family(4), *from_packed(bytes(4)), *udp(68, 67), to=ACCEPT)
+    yield rule(*of_family(4), *from_packed(bytes(4)), *udp(*_DHCP[4]), to=ACCEPT)
     yield rule(*of_family(6), *within(_LINK_LOCAL), to=goto(CHECKED))
     for kind in (131, 135, 143):
         yield rule(*of_family(6), *from_packed(bytes(16)), *icmp(ICMPV6, kind), to=ACCEPT)
@@ -123,7 +157,7 @@ def _unspecified() -> Iterator[KernelRule]:
 
 
 def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
-    """What nobody may send, though it is who it says it is. Every packet comes here, so most are let go at once."""
+    """What nobody may send, though it is who it says it is."""
     yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([TCP])), to=ACCEPT)
     yield rule(Meta(MetaKey.L4PROTO), Cmp(bytes([UDP])), to=goto(CHECKED_UDP))
     yield rule(*icmp(ICMPV6, 134), to=drop(Reason.ROUTER_ADVERTISEMENT))
@@ -135,9 +169,12 @@ def _checked(settings: PolicySettings) -> Iterator[KernelRule]:
 
 
 def _checked_udp(settings: PolicySettings) -> Iterator[KernelRule]:
-    yield rule(*ports(67, 68), to=drop(Reason.DHCP_SERVER))
-    yield rule(*ports(547, 546), to=drop(Reason.DHCP_SERVER))
+    for client, server in _DHCP.values():
+        yield rule(*ports(server, client), to=drop(Reason.DHCP_SERVER))
     if not settings.vxlan_from_workloads:
-        port = settings.vxlan_port.to_bytes(2, "big")
-        yield rule(Payload(Base.TRANSPORT, 2, 2), Cmp(port), to=drop(Reason.TUNNEL))
+        yield rule(_DESTINATION_PORT, Cmp(_packed(settings.vxlan_port)), to=drop(Reason.TUNNEL))
     yield rule(to=ACCEPT)
+
+
+def _packed(port: int) -> bytes:
+    return port.to_bytes(2, "big")

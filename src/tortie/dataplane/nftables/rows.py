@@ -52,11 +52,12 @@ class MemberKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class SetSpec(NamedTuple):
-    """A set, or with `data` a map."""
+    """A set, or with `data` a map. One that holds `bound` elements at most, 0 for any number, is looked up sooner."""
 
     key: tuple[DataType, ...]
     data: tuple[DataType, ...] = ()
     interval: bool = False
+    bound: int = 0
 
 
 class KernelRule(NamedTuple):

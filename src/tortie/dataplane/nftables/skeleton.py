@@ -67,7 +67,7 @@ def skeleton(settings: PolicySettings, prefixes: tuple[str, ...], *, any_others:
     closed_out = tuple(_closed(MetaKey.OIF, MetaKey.OIFNAME, prefixes, any_others))
     chains = {
         TO_HOST: ChainSpec((*_to_host(settings), *closed_in)),
-        "arriving": _base(InetHook.PREROUTING, Priority.DEFRAGMENTATION - 1, (*arriving(), *closed_in)),
+        "arriving": _base(InetHook.PREROUTING, Priority.DEFRAGMENTATION - 1, (*arriving(settings), *closed_in)),
         "forward-from": _base(InetHook.FORWARD, Priority.FILTER - 2, (*_forward(MetaKey.IIF, SENDER), *closed_in)),
         "forward-to": _base(InetHook.FORWARD, Priority.FILTER - 1, (*_forward(MetaKey.OIF, RECEIVER), *closed_out)),
         "input": _base(InetHook.INPUT, Priority.FILTER - 1, (_input(), *closed_in)),

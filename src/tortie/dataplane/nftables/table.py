@@ -113,7 +113,7 @@ class SetTable:
 
     def read(self, wanted: Collection[str]) -> Mapping[str, SetSpec]:
         found = sets.dump(self._sock, Family.INET, TABLE)
-        self.known = {each.name: SetSpec(each.key, each.data, each.interval) for each in found}
+        self.known = {each.name: SetSpec(each.key, each.data, each.interval, each.size) for each in found}
         return self.known
 
     def put(self, rows: Mapping[str, SetSpec]) -> Mapping[str, TortieError]:
@@ -146,7 +146,7 @@ class SetTable:
 
 
 def kernel_set(name: str, spec: SetSpec) -> sets.Set:
-    return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval)
+    return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval, spec.bound)
 
 
 class _Move(NamedTuple):

@@ -6,6 +6,7 @@ behind it that depend on it fail too and are named as well; the kernel looks at 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -85,5 +86,6 @@ def _wish(change: Change, want_handles: bool) -> int:
 def _failure(message: Message, change: Change) -> Failure:
     verdict = parse_verdict(message)
     # nf_tables seldom has words, but mostly says which attribute it objects to.
-    detail = verdict.text or change.attribute_at(parse_offence(message))
+    full = "the set is full" if verdict.errno == errno.ENFILE else ""  # what errno says is about files
+    detail = verdict.text or full or change.attribute_at(parse_offence(message))
     return Failure(message.sequence, kernel_error(verdict.errno, str(change), detail))
