@@ -29,8 +29,29 @@ ifindexes = st.integers(1, 2**31 - 1)
 macs = st.binary(min_size=6, max_size=6).map(message.mac_text)
 
 
+def routes(
+    size: int, length: int, ifindex: st.SearchStrategy[int] = ifindexes, plain: bool = False
+) -> st.SearchStrategy[Route]:
+    """Of one family; `plain` ones differ in destination and interface alone."""
+    addresses = st.binary(min_size=size, max_size=size)
+    return st.builds(
+        Route,
+        family=st.just(socket.AF_INET if size == 4 else socket.AF_INET6),
+        destination=addresses,
+        prefix_length=st.just(length),
+        ifindex=ifindex,
+        gateway=st.none() if plain else st.none() | addresses,
+        metric=st.just(0),
+        protocol=st.just(116),
+        scope=st.just(253),
+        type=st.just(1),
+        table=st.just(254) if plain else st.sampled_from([254, 1000]),
+        tos=st.just(0),
+    )
+
+
 def body(row: Route) -> bytes:
-    (whole,) = route.messages(route.NEW_ROUTE, 0x5, range(7, 8), [row])
+    whole = route.messages(route.NEW_ROUTE, 0x5, range(7, 8), [row])
     assert message.HEADER.unpack_from(whole) == (len(whole), route.NEW_ROUTE, 0x5, 7, 0)
     return whole[message.HEADER.size :]
 
@@ -87,6 +108,20 @@ class TestRoute:
         gateway = packed if via else None
         row = Route(family, packed, 8 * len(packed), ifindex, gateway, metric, protocol, scope, kind, table, tos)
         assert route.parse(as_message(route.NEW_ROUTE, body(row))) == row
+
+    @given(rows=st.lists(st.one_of(routes(4, 32), routes(16, 128), routes(4, 32, ifindex=st.just(0))), max_size=8))
+    def test_of_many_each_is_packed_as_by_itself(self, rows: list[Route]) -> None:
+        self.compare(rows)
+
+    @given(rows=st.one_of(*(st.lists(routes(*size, plain=True)) for size in ((4, 32), (16, 128)))))
+    def test_of_many_that_are_alike_too(self, rows: list[Route]) -> None:
+        self.compare(rows)
+
+    @staticmethod
+    def compare(rows: list[Route]) -> None:
+        numbers = range(2**32 - 1 - len(rows), 2**32 - 1)
+        one_by_one = [route.messages(24, 0x5, range(n, n + 1), [row]) for n, row in zip(numbers, rows, strict=True)]
+        assert route.messages(24, 0x5, numbers, rows) == b"".join(one_by_one)
 
     def test_a_default_route_has_no_destination_attribute(self) -> None:
         payload = struct.pack("=BBBBBBBBI", 2, 0, 0, 0, 254, 3, 0, 1, 0) + struct.pack("=HH4s", 8, 5, V4)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from array import array
 from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -56,8 +57,8 @@ _ROUTE_MESSAGE = struct.Struct("=BBBBBBBBI")
 _ATTRIBUTE = struct.Struct("=HH")
 _U32 = struct.Struct("=I")
 _U32_ATTRIBUTE = struct.Struct("=HHI")
-# A whole message of what most routes have, by the size of an address: in one call, since there are many of them.
-_WHOLE = {size: struct.Struct(f"=IHHIIBBBBBBBBIHH{size}sHHIHHI") for size in (4, 16)}
+_NUMBER_AT = 8  # of the message, in its header
+_DESTINATION_AT = HEADER.size + _ROUTE_MESSAGE.size + _ATTRIBUTE.size
 _ADDRESS_BYTES = {socket.AF_INET: 4, socket.AF_INET6: 16}
 
 
@@ -138,24 +139,44 @@ def add_raw(sock: NetlinkSocket, payload: bytes) -> None:
     sock.request(NEW_ROUTE, CREATE | EXCLUSIVE, payload, "add route")
 
 
-def messages(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> list[bytes]:
-    """See `Pack`."""
-    # In one expression: 0.3 us a route, a fourth of what it takes with a function for each.
-    return [
-        (whole := _WHOLE[len(destination)]).pack(
-            *(whole.size, kind, flags, number, 0),
-            *(family, length, 0, tos, table, protocol, scope, to, 0),
-            *(4 + len(destination), _DESTINATION, destination, 8, _METRIC, metric, 8, _OUTPUT_INTERFACE, ifindex),
-        )
-        if ifindex and not gateway and table < 256
-        else _message(kind, flags, number, route)
-        for number, route in zip(numbers, routes, strict=True)
-        for family, destination, length, ifindex, gateway, metric, protocol, scope, to, table, tos in (route,)
-    ]
+def messages(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> bytes:
+    """See `Pack`. Those that differ in destination and interface alone, as most do, are packed all at once.
+
+    That takes 0.3 us each where they are in no cache of the processor, one by one 1.2.
+    """
+    if not routes:
+        return b""
+    families, destinations, lengths, ifindexes, *others = zip(*routes, strict=True)
+    if all(map(_are_equal, (families, lengths, *others))) and (all(ifindexes) or _are_equal(ifindexes)):
+        return _alike(kind, flags, numbers, routes[0], destinations, ifindexes)
+    return b"".join(_message(kind, flags, number, route) for number, route in zip(numbers, routes, strict=True))
+
+
+def _are_equal(values: Sequence[object]) -> bool:
+    return values.count(values[0]) == len(values)
+
+
+def _alike(
+    kind: int, flags: int, numbers: range, first: Route, destinations: Sequence[bytes], ifindexes: Sequence[int]
+) -> bytes:
+    """The first one's message as often as there are routes, with what they differ in written over it, byte by byte."""
+    message = _message(kind, flags, numbers[0], first)
+    packed = bytearray(message * len(numbers))
+
+    def write(at: int, values: bytes) -> None:
+        width = len(values) // len(numbers)
+        for byte in range(width):
+            packed[at + byte :: len(message)] = values[byte::width]
+
+    write(_NUMBER_AT, array("I", numbers).tobytes())
+    write(_DESTINATION_AT, b"".join(destinations))
+    if first.ifindex:
+        behind_metric = _DESTINATION_AT + len(first.destination) + _U32_ATTRIBUTE.size + _ATTRIBUTE.size
+        write(behind_metric, array("I", ifindexes).tobytes())
+    return bytes(packed)
 
 
 def _message(kind: int, flags: int, number: int, route: Route) -> bytes:
-    """Of a route with a gateway, without an interface, or in a table beyond the first 256."""
     table = route.table
     body = _ROUTE_MESSAGE.pack(
         *(route.family, route.prefix_length, 0, route.tos, table if table < 256 else 0),
@@ -171,7 +192,7 @@ def _message(kind: int, flags: int, number: int, route: Route) -> bytes:
     return HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body
 
 
-def _deletions(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> list[bytes]:
+def _deletions(kind: int, flags: int, numbers: range, routes: Sequence[Route]) -> bytes:
     return messages(kind, flags, numbers, [route._replace(scope=SCOPE_NOWHERE) for route in routes])
 
 

@@ -36,8 +36,8 @@ from tortie.kernel.netns import run_in
 Value = TypeVar("Value")
 Row = TypeVar("Row")
 
-Pack = Callable[[int, int, range, Sequence[Row]], list[bytes]]
-"""Makes whole messages of rows: of that type, with these flags, and a sequence number each."""
+Pack = Callable[[int, int, range, Sequence[Row]], bytes]
+"""Makes whole messages of rows, one behind the other: of that type, with these flags, and a sequence number each."""
 
 # include/uapi/linux/netlink.h, asm-generic/socket.h; Python does not name them.
 SOL_NETLINK = 270
@@ -181,14 +181,12 @@ class NetlinkSocket:
         self, kind: int, flags: int, rows: list[Row], pack: Pack[Row], doing: str
     ) -> dict[Row, KernelError]:
         numbers = self._numbers(len(rows))
-        messages = pack(kind, flags, numbers, rows)
         # Only the last message asks for an acknowledgement; failures are reported unasked. An acknowledgement
         # for each would overflow the receive buffer (measured), after which none could be read.
-        last = messages[-1]
-        messages[-1] = HEADER.pack(len(last), kind, flags | ACK, numbers[-1], 0) + last[HEADER.size :]
+        messages = pack(kind, flags, numbers[:-1], rows[:-1]) + pack(kind, flags | ACK, numbers[-1:], rows[-1:])
         failed: dict[Row, KernelError] = {}
         with mapped(doing):
-            self._socket.send(b"".join(messages))
+            self._socket.send(messages)
         for message in self._answers(doing):
             index = message.sequence - numbers.start
             if message.type != ERROR or not 0 <= index < len(rows):
@@ -231,9 +229,11 @@ class NetlinkSocket:
 def one_by_one(encode: Callable[[Row], bytes]) -> Pack[Row]:
     """Of a function that makes the body of a message."""
 
-    def pack(kind: int, flags: int, numbers: range, rows: Sequence[Row]) -> list[bytes]:
+    def pack(kind: int, flags: int, numbers: range, rows: Sequence[Row]) -> bytes:
         bodies = zip(numbers, map(encode, rows), strict=True)
-        return [HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body for number, body in bodies]
+        return b"".join(
+            [HEADER.pack(HEADER.size + len(body), kind, flags, number, 0) + body for number, body in bodies]
+        )
 
     return pack
 
