@@ -2,9 +2,9 @@
 
     sources                                 most packets: index, MAC and address are looked up at once, and of TCP, or
                                             of UDP to an ordinary port, that is all
-    uncertain -> what nobody may send       all others of its addresses
+    uncertain -> arrive-IFNAME              all others of an interface from which prefixes are allowed, or any MAC
+    uncertain -> what nobody may send       of another interface, all others of its addresses
     uncertain -> MAC -> unspecified         those of none of its addresses, such as who asks for one
-    uncertain -> arrive-IFNAME              of an interface from which prefixes are allowed, or any MAC
 
 Whenever a rule or a verdict that leads to a chain is written, the kernel walks every way through the table, once for
 each element of a map that leads anywhere. So only particular interfaces have a chain; all others are elements of sets.
@@ -97,8 +97,7 @@ def arrival(workload: WorkloadPolicy, ifindex: int) -> Rows:
         rules: list[KernelRule] = []
         if workload.mac:
             rules.append(rule(Payload(Base.LINK, 6, 6), Cmp(mac, Op.NEQ), to=drop(Reason.SPOOFED_MAC)))
-        else:
-            rules += [rule(*from_address(address), to=goto(CHECKED)) for address in addresses]
+        rules += [rule(*from_address(address), to=goto(CHECKED)) for address in addresses]
         rules += [rule(*from_network(network), to=goto(CHECKED)) for network in networks]
         rows[RowKey(Kind.CHAIN, name)] = ChainSpec((*rules, rule(to=goto(UNSPECIFIED))))
         rows[RowKey(Kind.DISPATCH, MemberKey(PARTICULAR, interface))] = goto(name)
@@ -140,9 +139,9 @@ def _ordinary(settings: PolicySettings) -> Iterator[Expression]:
 
 def _uncertain() -> Iterator[KernelRule]:
     """Packets of a workload that are more than ordinary, or from none of the addresses that it has."""
+    yield ask(MetaKey.IIF, PARTICULAR)
     for family in FAMILIES:
         yield rule(*_source(family), to=goto(CHECKED))
-    yield ask(MetaKey.IIF, PARTICULAR)
     yield rule(Meta(MetaKey.IIF), _MAC, Lookup(MACS), to=goto(UNSPECIFIED))
     yield rule(to=drop(Reason.SPOOFED_MAC))
 
