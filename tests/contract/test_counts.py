@@ -84,6 +84,21 @@ def test_a_rule_of_a_policy_that_passes_counts_as_well(host: Host) -> None:
     assert counts(host, WEB) == {"ingress 0": 2}
 
 
+def test_a_rule_of_a_policy_that_passes_counts_once_wherever_it_is_asked(host: Host) -> None:
+    """Two endpoints go through the policy in tiers that differ in what else they have."""
+    rules = "\n".join(f"Pass tcp destination={port}" for port in range(80, 90))
+    passing, other = policy("passing", ingress=rules), policy("other", ingress="Allow udp")
+    policies = {each.key: each for each in (OPEN, WEB, passing, other)}
+    ways = {SENDER: "first=passing,other default=web", RECEIVER: "first=passing default=web"}
+    workloads = [
+        msgspec.structs.replace(each, policy=msgspec.structs.replace(each.policy, ingress=chain(way)))
+        for each, way in ways.items()
+    ]
+    host.take(PolicyChanges(policies=policies, workloads={each.key: each for each in workloads}))
+    send(host, tcp(80, 1), tcp(80, 2), tcp(81))
+    assert counts(host, passing) == {"ingress 0": 2, "ingress 1": 1}
+
+
 @pytest.mark.parametrize("before", [MIXED, FOLDED])
 def test_a_rule_that_stays_keeps_its_count(host: Host, before: Policy) -> None:
     """Whatever becomes of the others, and whoever its agent is."""

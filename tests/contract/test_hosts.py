@@ -96,6 +96,23 @@ CASES = [
 ]
 
 
+def test_a_policy_is_as_before_when_a_host_endpoint_that_shared_it_goes(host: Host) -> None:
+    """Its rules are one look-up, in one map wherever they are asked."""
+    rules = "\n".join(f"Allow tcp destination={port}" for port in range(80, 90))
+    shared = policy("shared", ingress=rules)
+    receiver = workload("b", "10.65.0.2", ingress="default=shared", egress="| open")
+    forward = BothWays(ingress=chain("default=shared"))
+    endpoint = host_endpoint("named", "eth0", forward=forward)
+    host.take(PolicyChanges(policies={OPEN.key: OPEN, shared.key: shared}, workloads={receiver.key: receiver}))
+    before = host.rules()
+    host.take(PolicyChanges(host_endpoints={endpoint.key: endpoint}))
+    texts = ["eth0 198.51.100.1:9 > 10.65.0.2:85 tcp", "eth0 198.51.100.1:9 > 10.65.0.2:95 tcp"]
+    assert host.passes(*texts) == [True, False]
+    host.take(PolicyChanges(host_endpoints={endpoint.key: None}))
+    assert host.passes(*texts) == [True, False]
+    assert host.rules() == before
+
+
 class Witness:
     """Counts what reaches the host's own programs, behind everybody's rules."""
 

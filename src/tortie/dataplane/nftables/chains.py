@@ -170,7 +170,8 @@ def _lookup(step: Lookup, policy: Policy, place: Place, prefixes_of: PrefixesOf)
         return Compiled((), {})
     spec = map_spec(step, place.family)
     contents = digest(spec, sorted((key[0], key[1] or b"", str(verdict)) for key, verdict in members.items()))
-    name = map_name(digest(policy.key, place, step.fields, step.common), contents)
+    # As the chain of the policy: places that share it say the same of it.
+    name = map_name(digest(chain_name(policy.key, place), step.fields, step.common), contents)
     rows: Rows = {**common.sets, RowKey(Kind.SET, name): spec}
     for (first_key, last_key), verdict in members.items():
         rows[RowKey(Kind.ENTRY, MemberKey(name, first_key, last_key))] = verdict

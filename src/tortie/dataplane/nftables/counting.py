@@ -47,20 +47,29 @@ def count(
 ) -> dict[RuleOrigin, Count]:
     """Of each rule that stands in the kernel. Raises KernelError."""
     found: dict[RuleOrigin, Count] = {}
+    maps: dict[str, tuple[Lookup, Family]] = {}  # each once, whatever chains ask it
     for name, direction, family in chains:
-        for origin, counted in _of_chain(sock, policy, name, direction, family):
+        for origin, counted in _of_chain(sock, policy, name, direction, family, maps):
+            found[origin] = found.get(origin, NOTHING) + counted
+    for asked, (step, family) in maps.items():
+        for origin, counted in _of_map(sock, asked, step, family):
             found[origin] = found.get(origin, NOTHING) + counted
     return found
 
 
 def _of_chain(
-    sock: NetfilterSocket, policy: Policy, name: str, direction: Direction, family: Family
+    sock: NetfilterSocket,
+    policy: Policy,
+    name: str,
+    direction: Direction,
+    family: Family,
+    maps: dict[str, tuple[Lookup, Family]],
 ) -> Iterator[tuple[RuleOrigin, Count]]:
+    """Of the rules that stand there; adds to `maps` those that it asks."""
     steps: dict[str, Rule | Lookup] = {}
     for step in fold(policy.rules(direction)):
         comment = comment_of_many(step) if isinstance(step, Lookup) else comment_of(step, COMMENT_BYTES)
         steps.setdefault(comment, step)
-    maps: dict[str, Lookup] = {}
     with suppress(Gone):
         for each in rule.dump(sock, Protocol.INET, TABLE, name):
             found = steps.get(each.comment)
@@ -69,12 +78,14 @@ def _of_chain(
                     yield found.origin, Count(*figure)
             elif found is not None:
                 # Each of its alternatives asks the same map; what else it asks is no map.
-                maps |= {asked: found for asked in lookups(each.expressions) if asked.startswith(MAP)}
-    for asked, step in maps.items():
-        owners = keys_of(step, family)
-        spec = map_spec(step, family)
-        with suppress(Gone):
-            for one in elements.dump(sock, kernel_set(asked, spec)):
-                owner = owners.get((one.key, one.last if spec.interval else None))
-                if owner is not None:
-                    yield owner.origin, NOTHING if one.counted is None else Count(*one.counted)
+                maps |= {asked: (found, family) for asked in lookups(each.expressions) if asked.startswith(MAP)}
+
+
+def _of_map(sock: NetfilterSocket, name: str, step: Lookup, family: Family) -> Iterator[tuple[RuleOrigin, Count]]:
+    owners = keys_of(step, family)
+    spec = map_spec(step, family)
+    with suppress(Gone):
+        for one in elements.dump(sock, kernel_set(name, spec)):
+            owner = owners.get((one.key, one.last if spec.interval else None))
+            if owner is not None:
+                yield owner.origin, NOTHING if one.counted is None else Count(*one.counted)
