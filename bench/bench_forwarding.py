@@ -11,9 +11,8 @@ stateful firewall needs. "plain" is a host without netfilter.
 * all of them: a thousand policies of one rule each, all of them at each end
 * rules: one policy at each end, of so many rules of five shapes, addresses and ports mixed; the last one matches
 
-Each is measured twice: with a processor for each workload, as the kernel would place them, and with both on one, where
-nothing but the processor's time counts. Left to itself the kernel changes between the two, and tells the placement
-rather than the policy: of a request a factor of ten.
+Each is measured twice: with a processor for each workload, and with both on one, where nothing but the processor's time
+counts. Left to itself the kernel changes between the two, which is a factor of ten of a request and hides the policy.
 
 Promise of nftables, in the median of the ratios of each round, with a processor for each: with a thousand policies 0.95
 of tracked, UDP 0.90; a thousand rules connect and close at 0.9 of the speed of ten.
@@ -141,7 +140,7 @@ def measured(kind: str, hosts: dict[str, Host], load: Path, place: Place) -> dic
 def against(taken: dict[str, list[float]], baseline: str) -> dict[str, float]:
     """How fast each variant is, as a share of the baseline's speed: the median of the rounds.
 
-    Where the baseline has a twin, a round's measure is the mean of both: half as much of it is chance.
+    Where the baseline has a twin, a round's measure is the mean of both: less of it is chance.
     """
     measure = [
         statistics.fmean(pair) for pair in zip(taken[baseline], taken.get(twin(baseline), taken[baseline]), strict=True)

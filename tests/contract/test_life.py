@@ -142,7 +142,7 @@ def test_an_endpoint_that_is_one_too_many_is_closed_until_there_is_room(
 ) -> None:
     """The sets that every packet asks are of a fixed size."""
     host.stop()
-    monkeypatch.setattr("tortie.dataplane.nftables.arrival.BOUND", 1)
+    monkeypatch.setattr("tortie.dataplane.nftables.arrival.SIZE", 1)
     host.start()
     host.take(PolicyChanges(policies=ALL.policies, workloads={RECEIVER.key: RECEIVER}))
     host.backend.take(PolicyChanges(workloads={SENDER.key: SENDER}))

@@ -1,7 +1,7 @@
 """Who may be behind an interface, and what nobody may send from there though it is who it says it is.
 
-    sources                                 most packets: index, MAC and address are looked up at once, and of TCP, or
-                                            of UDP to an ordinary port, that is all
+    sources                                 most packets: index, MAC, EtherType and address are looked up at once, and
+                                            of TCP, or of UDP to an ordinary port, that is all
     uncertain -> arrive-IFNAME              all others of an interface from which prefixes are allowed, or any MAC
     uncertain -> what nobody may send       of another interface, all others of its addresses
     uncertain -> MAC -> unspecified         those of none of its addresses, such as who asks for one
@@ -50,10 +50,10 @@ CHECKED = "arrive-checked"
 CHECKED_UDP = "arrive-checked-udp"
 
 # Of the sets that every packet asks. A hash of fixed size is quicker than one that grows, and takes 1 MiB for this.
-BOUND = 65_536
+SIZE = 65_536
 
 _MAC = Payload(Base.LINK, 6, 6, register=1)  # behind the interface's index
-_MAC_AND_TYPE = _MAC._replace(length=8)  # where a concatenation has two bytes to fill
+_MAC_AND_TYPE = _MAC._replace(length=8)  # the EtherType, in the two bytes by which a concatenation pads a MAC
 _ETHERTYPE: dict[Family, bytes] = {4: b"\x08\x00", 6: b"\x86\xdd"}
 _PROTOCOL: dict[Family, Payload] = {4: Payload(Base.NETWORK, 9, 1), 6: Payload(Base.NETWORK, 6, 1)}
 _DESTINATION_PORT = Payload(Base.TRANSPORT, 2, 2)
@@ -64,12 +64,12 @@ _LINK_LOCAL = IPv6Network("fe80::/10")
 def places(settings: PolicySettings) -> Rows:
     """The sets and chains that stand whatever the endpoints are."""
     rows: Rows = {
-        RowKey(Kind.SET, WORKLOADS): SetSpec((IFINDEX,), bound=BOUND),
+        RowKey(Kind.SET, WORKLOADS): SetSpec((IFINDEX,), size=SIZE),
         RowKey(Kind.SET, MACS): SetSpec((IFINDEX, ETHER)),
         RowKey(Kind.SET, PARTICULAR): SetSpec((IFINDEX,), (VERDICT,)),
     }
     for family, name in SOURCES.items():
-        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX, ETHER, ADDRESS[family]), bound=BOUND)
+        rows[RowKey(Kind.SET, name)] = SetSpec((IFINDEX, ETHER, ADDRESS[family]), size=SIZE)
     # In this order, since the later ones lead to those before.
     rows[RowKey(Kind.CHAIN, CHECKED_UDP)] = ChainSpec(tuple(_checked_udp(settings)))
     rows[RowKey(Kind.CHAIN, CHECKED)] = ChainSpec(tuple(_checked(settings)))

@@ -52,12 +52,12 @@ class MemberKey(msgspec.Struct, frozen=True, gc=False):
 
 
 class SetSpec(NamedTuple):
-    """A set, or with `data` a map. One that holds `bound` elements at most, 0 for any number, is looked up sooner."""
+    """A set, or with `data` a map. `size`, 0 for none, limits it and speeds it up."""
 
     key: tuple[DataType, ...]
     data: tuple[DataType, ...] = ()
     interval: bool = False
-    bound: int = 0
+    size: int = 0
 
 
 class KernelRule(NamedTuple):

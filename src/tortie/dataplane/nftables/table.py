@@ -146,7 +146,7 @@ class SetTable:
 
 
 def kernel_set(name: str, spec: SetSpec) -> sets.Set:
-    return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval, spec.bound)
+    return sets.Set(Family.INET, TABLE, name, spec.key, spec.data, spec.interval, spec.size)
 
 
 class _Move(NamedTuple):

@@ -37,7 +37,10 @@ Value = TypeVar("Value")
 Row = TypeVar("Row")
 
 Pack = Callable[[int, int, range, Sequence[Row]], bytes]
-"""Makes whole messages of rows, one behind the other: of that type, with these flags, and a sequence number each."""
+"""Makes whole messages of rows, one behind the other: of that type, with these flags, and a sequence number each.
+
+Of no rows it makes nothing.
+"""
 
 # include/uapi/linux/netlink.h, asm-generic/socket.h; Python does not name them.
 SOL_NETLINK = 270
